@@ -1,0 +1,1 @@
+"""Stoker: one box, one engine, three classes of work."""

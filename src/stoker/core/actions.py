@@ -1,0 +1,43 @@
+"""Orders out. Each names the event that caused it, so that a log can be read backwards."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from stoker.core.reasons import Explanation
+from stoker.core.work import RequestId
+
+
+@dataclass(frozen=True, slots=True)
+class Dispatch:
+    """Send it to the engine now; the scheduler already counts it as running."""
+
+    id: RequestId
+    cause: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reject:
+    id: RequestId
+    explanation: Explanation
+    retry_after_s: float | None
+    cause: str
+
+
+@dataclass(frozen=True, slots=True)
+class Preempt:
+    """Take the slot back from a running request; answer with `Left(PREEMPTED)`."""
+
+    id: RequestId
+    cause: str
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimJobs:
+    """There is room for `count` more background jobs; answer with `JobsClaimed`."""
+
+    count: int
+    cause: str
+
+
+Action = Dispatch | Reject | Preempt | ClaimJobs

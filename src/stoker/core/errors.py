@@ -1,0 +1,125 @@
+"""The exceptions a caller of Stoker can meet, each with a stable `code`.
+
+Expected outcomes inside the core are values (`Reason`, `Action`); these are for the public edge:
+`Fabric`, `Client`, adapters. `docs/reference/errors.md` lists every code with its HTTP status.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from stoker.core.reasons import Explanation
+
+
+class StokerError(Exception):
+    """Base of every public exception."""
+
+    code = "internal_error"
+
+
+class InvalidRequest(StokerError):
+    """The caller's input cannot be used; `param` names the field."""
+
+    code = "invalid_request"
+
+    def __init__(self, message: str, *, param: str | None = None, code: str | None = None) -> None:
+        super().__init__(message)
+        self.param = param
+        if code is not None:
+            self.code = code
+
+
+class ConfigError(StokerError):
+    """A configuration key is wrong; the message names the key and where it was set."""
+
+    code = "invalid_config"
+
+
+class Rejected(StokerError):
+    """Admission refused the request. `explanation` has the reason, the knob and the numbers."""
+
+    def __init__(self, explanation: Explanation, *, retry_after_s: float | None) -> None:
+        super().__init__(explanation.message)
+        self.explanation = explanation
+        self.retry_after_s = retry_after_s
+        self.code = explanation.reason.value
+
+
+class NotFound(StokerError):
+    """No job, lease or request has that id (or it has been pruned)."""
+
+    code = "not_found"
+
+
+class Conflict(StokerError):
+    """The thing exists, but not in a state that allows this."""
+
+    code = "conflict"
+
+    def __init__(self, message: str, *, code: str | None = None) -> None:
+        super().__init__(message)
+        if code is not None:
+            self.code = code
+
+
+class JobNotDone(StokerError):
+    """`await_job` timed out; the job goes on. Await again at any time."""
+
+    code = "job_not_done"
+
+
+class JobFailed(StokerError):
+    """The job ended without a result (`discarded` or `cancelled`)."""
+
+    code = "job_failed"
+
+    def __init__(self, message: str, *, code: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class EngineError(StokerError):
+    """The engine could not be asked, or broke while it answered."""
+
+    code = "engine_error"
+
+    def __init__(self, message: str, *, retryable: bool = True) -> None:
+        super().__init__(message)
+        self.retryable = retryable
+
+
+class EngineUnreachable(EngineError):
+    """No connection, or the connection broke before a single byte came."""
+
+    code = "engine_unreachable"
+
+
+class EngineInterrupted(EngineError):
+    """The answer broke off, or stalled, after it had begun."""
+
+    code = "engine_interrupted"
+
+
+class EngineRefused(EngineError):
+    """The engine answered with an HTTP error; `status` and `body` are its own, verbatim."""
+
+    code = "engine_refused"
+
+    def __init__(self, status: int, body: bytes, content_type: str = "application/json") -> None:
+        super().__init__(
+            f"engine answered {status}: {body[:300].decode(errors='replace')}",
+            retryable=status in _RETRYABLE_STATUSES or status >= 500,
+        )
+        self.status = status
+        self.body = body
+        self.content_type = content_type
+
+
+_RETRYABLE_STATUSES = frozenset({408, 409, 425, 429})
+
+
+class StoreError(StokerError):
+    """The job store could not do what was asked; nothing half-done was left behind."""
+
+    code = "store_error"

@@ -1,0 +1,64 @@
+"""Why a request is where it is: the closed set of reasons, and an explanation with numbers.
+
+`admission.py` decides with these and explains with these; there is no second list for humans.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+
+class Reason(Enum):
+    """The first check that a request fails, or `ADMITTED`. The value is the wire code."""
+
+    ADMITTED = "admitted"
+
+    # It waits because ...
+    ENGINE_DOWN = "engine_down"
+    """... the engine is not ready: starting, dead, hanging, or failing its small completion."""
+    TELEMETRY_STALE = "telemetry_stale"
+    """... the engine's gauges are older than the limit; unseen counts as saturated."""
+    HOST_RAM_FLOOR = "host_ram_floor"
+    """... `MemAvailable` is at the floor (or will be within seconds)."""
+    P0_LEASE = "p0_lease"
+    """... P0 holds the box: a lease, or P0 traffic and its linger."""
+    RAMP = "ramp"
+    """... a lease or an outage has just ended and background work returns gradually."""
+    SLOTS_FULL = "slots_full"
+    """... every sequence slot of the engine is taken."""
+    SLOT_RESERVE = "slot_reserve"
+    """... the slots left are kept free for a higher class."""
+    PREFILL_DEBT = "prefill_debt"
+    """... background prompts that the engine has not read yet already fill the allowed steps."""
+    KV_PEAK = "kv_peak"
+    """... the forecast peak of the KV cache would pass its limit."""
+    LIMIT = "limit"
+    """... the learned ceiling (requests or tokens in flight) is reached."""
+    QUEUED = "queued"
+    """... others of its class, or of a higher one, are before it."""
+
+    # It is refused because ...
+    EXCEEDS_CAPACITY = "exceeds_capacity"
+    """... it can never fit this engine."""
+    QUEUE_FULL = "queue_full"
+    """... the queue of its class is full."""
+    QUEUE_TIMEOUT = "queue_timeout"
+    """... it waited longer than its class may wait, or past its own deadline."""
+    ENGINE_UNAVAILABLE = "engine_unavailable"
+    """... the engine has been down longer than a caller is made to wait."""
+    DRAINING = "draining"
+    """... this process is shutting down."""
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """One answer to *why*: the reason, the knob behind it, what was measured against what limit."""
+
+    reason: Reason
+    message: str
+    knob: str | None = None
+    """Name of the setting or gauge that would change the answer."""
+    measured: float | None = None
+    limit: float | None = None
+    is_retryable: bool = True

@@ -1,0 +1,1 @@
+"""asyncio around the core: tasks, timers, cancellation. Decides nothing."""

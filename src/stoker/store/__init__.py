@@ -1,0 +1,1 @@
+"""Durable jobs behind `ports.JobStore`: SQL and transactions, no decisions."""
