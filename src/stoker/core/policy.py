@@ -1,0 +1,63 @@
+"""Every number a person may set about scheduling, with its default and where that came from.
+
+Nothing here is learned; learned ceilings are `Limits`, physical ones `Capacity`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """Scheduling policy. Times are seconds, sizes are counts unless the name says otherwise."""
+
+    # Slots kept free below the engine's own `max_num_seqs`, because a waiting P0 never displaces a
+    # running P2 inside vLLM (vllm#40004). Scaled down on engines with few slots.
+    p0_reserved_slots: int = 2
+    p1_reserved_slots: int = 1
+
+    # P0 holds the box while a lease is active, a P0 request is in flight, or one has just left.
+    p0_linger_s: float = 3.0
+    lease_max_s: float = 3600.0
+    lease_count_max: int = 64
+    p2_during_p0: int = 0
+    """Background requests that may stay in the engine while P0 holds the box."""
+    ramp_s: float = 6.0
+    """Time over which background work returns to its full limit after P0 or an outage."""
+    shed_pause_s: float = 5.0
+    """A background job is preempted at most once in this time (Valve, arXiv 2604.07874)."""
+
+    # Background prompt tokens that may lie unread in the engine, in engine steps.
+    prefill_debt_steps: float = 4.0
+    prefill_debt_steps_p0: float = 1.0
+    """The same while P0 holds the box."""
+
+    # Share of the KV cache that the forecast peak may reach.
+    kv_share_p0: float = 1.0
+    kv_share_p1: float = 0.96
+    kv_share_p2: float = 0.92
+
+    telemetry_stale_s: float = 5.0
+    ram_floor_bytes: int = 8 * 2**30
+    """`MemAvailable` below which nothing but P0 starts; the default is capped to 1/16 of RAM."""
+    psi_full_max_percent: float = 5.0
+
+    queue_max_p0: int = 256
+    queue_max_p1: int = 1024
+    queue_max_p2: int = 4096
+    wait_max_p0_s: float = 60.0
+    wait_max_p1_s: float = 300.0
+    down_wait_max_s: float = 10.0
+    """How long a P0 or P1 caller waits for an engine that is down before a clear refusal."""
+
+    # Ageing: the head of a class that has waited this long goes before the class above it, but
+    # never into P0's reserved slots.
+    age_p1_s: float = 30.0
+    age_p2_s: float = 120.0
+
+    def reserve(self, capacity_requests: int) -> tuple[int, int]:
+        """Slots kept for P0, and for P0 and P1 together; an engine of one slot keeps none."""
+        p0 = min(self.p0_reserved_slots, capacity_requests // 4)
+        p1 = min(self.p1_reserved_slots, capacity_requests // 8)
+        return p0, p0 + p1
