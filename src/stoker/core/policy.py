@@ -12,15 +12,19 @@ from dataclasses import dataclass
 class Policy:
     """Scheduling policy. Times are seconds, sizes are counts unless the name says otherwise."""
 
-    # Slots kept free below the engine's own `max_num_seqs`, because a waiting P0 never displaces a
-    # running P2 inside vLLM (vllm#40004). Scaled down on engines with few slots.
+    # A waiting P0 never displaces a running P2 inside vLLM (vllm#40004), hence the reserves.
     p0_reserved_slots: int = 2
+    """Slots kept free for P0 below the engine's own limit; fewer on engines with few slots."""
     p1_reserved_slots: int = 1
+    """Slots kept free for P0 and P1 together, beyond those kept for P0 alone."""
 
     # P0 holds the box while a lease is active, a P0 request is in flight, or one has just left.
     p0_linger_s: float = 3.0
+    """How long P0 still holds the box after its last request has left."""
     lease_max_s: float = 3600.0
+    """Longest P0 lease that is granted, and that an extension may reach."""
     lease_count_max: int = 64
+    """P0 leases that may be active at once."""
     p2_during_p0: int = 0
     """Background requests that may stay in the engine while P0 holds the box."""
     ramp_s: float = 6.0
@@ -28,33 +32,44 @@ class Policy:
     shed_pause_s: float = 5.0
     """A background job is preempted at most once in this time (Valve, arXiv 2604.07874)."""
 
-    # Background prompt tokens that may lie unread in the engine, in engine steps.
     prefill_debt_steps: float = 4.0
+    """Background prompt tokens that may lie unread in the engine, in engine steps."""
     prefill_debt_steps_p0: float = 1.0
     """The same while P0 holds the box."""
 
-    # Share of the KV cache that the forecast peak may reach.
     kv_share_p0: float = 1.0
+    """Share of the KV cache that the forecast peak may reach with a P0 request."""
     kv_share_p1: float = 0.96
+    """The same with a P1 request."""
     kv_share_p2: float = 0.92
+    """The same with a background request."""
 
     telemetry_stale_s: float = 5.0
+    """Age at which the engine's gauges count as unknown, and the engine as saturated."""
     ram_floor_bytes: int = 8 * 2**30
     """`MemAvailable` below which nothing but P0 starts; the default is capped to 1/16 of RAM."""
     psi_full_max_percent: float = 5.0
+    """Stall share of the host (`/proc/pressure/memory`, full avg10) above which only P0 starts."""
 
     queue_max_p0: int = 256
+    """P0 requests that may wait at once; one more is refused."""
     queue_max_p1: int = 1024
+    """P1 requests that may wait at once."""
     queue_max_p2: int = 4096
+    """Background requests that may wait at once (`flex`; jobs wait in the store instead)."""
     wait_max_p0_s: float = 60.0
+    """Longest wait of a P0 request before it is refused."""
     wait_max_p1_s: float = 300.0
+    """Longest wait of a P1 request before it is refused."""
     down_wait_max_s: float = 10.0
     """How long a P0 or P1 caller waits for an engine that is down before a clear refusal."""
 
     # Ageing: the head of a class that has waited this long goes before the class above it, but
     # never into P0's reserved slots.
     age_p1_s: float = 30.0
+    """Wait after which the oldest P1 request goes before P0."""
     age_p2_s: float = 120.0
+    """Wait after which the oldest background request goes before P1."""
 
     def reserve(self, capacity_requests: int) -> tuple[int, int]:
         """Slots kept for P0, and for P0 and P1 together; an engine of one slot keeps none."""
