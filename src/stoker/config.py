@@ -1,0 +1,313 @@
+"""What a person may set, as one frozen tree that is valid from birth.
+
+Where the values come from (file, environment, flags) is `settings.py`'s business. The line under
+each field is its documentation: `describe()` reads it, and the reference page is made from that.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import os
+import textwrap
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Literal, get_args, get_origin, get_type_hints
+from urllib.parse import urlsplit
+
+import msgspec
+from msgspec import Meta
+
+from stoker.core.errors import ConfigError
+from stoker.core.policy import Policy
+
+Count = Annotated[int, Meta(ge=1)]
+Seconds = Annotated[float, Meta(ge=0)]
+Share = Annotated[float, Meta(gt=0, le=1)]
+
+
+def default_data_folder() -> Path:
+    """`$XDG_DATA_HOME/stoker`, or `~/.local/share/stoker`."""
+    home = os.environ.get("XDG_DATA_HOME")
+    return (Path(home) if home else Path.home() / ".local" / "share") / "stoker"
+
+
+@dataclass(frozen=True, slots=True)
+class EngineConfig:
+    """The inference engine behind Stoker. Without `url`, the embedded one is started."""
+
+    url: str | None = None
+    """Base address of a running engine, e.g. `http://127.0.0.1:8000`."""
+    kind: Literal["vllm", "sglang", "llamacpp", "trtllm", "openai"] | None = None
+    """What the engine is; detected when not set."""
+    model: str | None = None
+    """Name of the model to ask the engine for; its first one when not set."""
+    gguf: Path | None = None
+    """Model file for the embedded engine; the packaged small model when not set."""
+    api_key: str | None = field(default=None, repr=False)
+    """Sent to the engine as a bearer token. Never shown."""
+    requests: Count | None = None
+    """Sequences the engine runs at once; read from the engine when not set."""
+    kv_tokens: Count | None = None
+    """Tokens that fit its KV cache; read from the engine when not set."""
+    context_tokens: Count | None = None
+    """Longest prompt + output of one sequence; read from the engine when not set."""
+    prefill_tokens_per_step: Count | None = None
+    """Prompt tokens the engine reads in one step; read from the engine when not set."""
+    stall_timeout_s: Annotated[float, Meta(gt=0)] = 120.0
+    """A stream that brings nothing for this long is broken off."""
+    hang_timeout_s: Annotated[float, Meta(gt=0)] = 60.0
+    """An engine that finishes no small completion within this time counts as down."""
+    embedded_slots: Annotated[int, Meta(ge=1, le=256)] = 8
+    """Sequences that the embedded engine runs at once."""
+    embedded_context_tokens: Annotated[int, Meta(ge=256)] = 8192
+    """Longest prompt + output of one sequence in the embedded engine."""
+    embedded_threads: Count | None = None
+    """Threads of the embedded engine; the machine's cores when not set."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServerConfig:
+    """The HTTP server."""
+
+    host: Annotated[str, Meta(min_length=1)] = "127.0.0.1"
+    """Address to listen on. There are no keys yet: only loopback, unless told otherwise."""
+    port: Annotated[int, Meta(ge=0, le=65535)] = 8080
+    """Port to listen on; 0 takes a free one and says which."""
+    body_max_bytes: Count = 64 * 2**20
+    """Largest request body; a larger one gets 413."""
+    drain_timeout_s: Seconds = 30.0
+    """How long running P0 and P1 requests may take to finish on shutdown."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobsConfig:
+    """Durable background jobs (P2)."""
+
+    lease_s: Annotated[float, Meta(ge=1)] = 30.0
+    """How long a worker's claim lives without a heartbeat; after a crash, the time to rescue."""
+    retention_s: Seconds = 7 * 86400.0
+    """Finished jobs and their results are deleted after this time."""
+    max_attempts: Count = 5
+    """Attempts before a failing job is discarded. Preemptions are not attempts."""
+    first_delay_s: Seconds = 2.0
+    """Delay before the second attempt."""
+    factor: Annotated[float, Meta(ge=1)] = 3.0
+    """Each further delay is this much longer."""
+    max_delay_s: Seconds = 600.0
+    """Longest delay between attempts."""
+    wait_max_s: Seconds = 600.0
+    """Longest `wait` of one `GET /v1/p2/{job_id}`."""
+    default_deadline_s: Annotated[float, Meta(gt=0)] | None = None
+    """Jobs that name no deadline are discarded after this time; never when not set."""
+
+
+@dataclass(frozen=True, slots=True)
+class LogConfig:
+    """What is logged, and how. Request bodies never are."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    """Least serious message that is logged."""
+    format: Literal["console", "json"] = "console"
+    """Lines for people, or one JSON object per line."""
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Everything that can be set."""
+
+    engine: EngineConfig = EngineConfig()
+    server: ServerConfig = ServerConfig()
+    data: Path = field(default_factory=default_data_folder)
+    """Folder of the job database and the embedded engine's files."""
+    policy: Policy = field(default_factory=Policy)
+    jobs: JobsConfig = JobsConfig()
+    log: LogConfig = LogConfig()
+
+    def __post_init__(self) -> None:
+        for name, value in self.items():
+            parse_value(name, value, origin="in code", is_text=False)
+        _check_together(self)
+
+    def items(self) -> list[tuple[str, object]]:
+        """Every key with its value, in the order of the reference page."""
+        return [(key.name, _get(self, key.name)) for key in describe()]
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """One settable key, as documented."""
+
+    name: str
+    type: str
+    default: str
+    doc: str
+    hint: object = field(repr=False)
+    is_secret: bool = False
+
+    @property
+    def env(self) -> str:
+        return "STOKER_" + self.name.upper().replace(".", "__")
+
+
+@cache
+def describe() -> tuple[Key, ...]:
+    """Every key in order: the source of the reference page, and of what is accepted."""
+    return tuple(_keys(Config, prefix=""))
+
+
+@cache
+def keys() -> dict[str, Key]:
+    """The same by name."""
+    return {key.name: key for key in describe()}
+
+
+def parse_value(name: str, value: object, *, origin: str, is_text: bool) -> object:
+    """Turn one raw value into its type; `ConfigError` says which key, from where, what is allowed.
+
+    `is_text`: it comes from the environment, where numbers are text and empty means not set.
+    """
+    key = keys()[name]
+    if is_text and value == "" and type(None) in get_args(key.hint):
+        return None
+    try:
+        parsed = msgspec.convert(value, key.hint, strict=not is_text, dec_hook=_to_path)
+        _check_finite(parsed)
+    except (msgspec.ValidationError, ValueError):
+        shown = "its value" if key.is_secret else repr(value)
+        raise ConfigError(f"{name} ({origin}): {shown} is not {key.type}") from None
+    if name == "engine.url" and isinstance(parsed, str):
+        _check_url(parsed, origin)
+    return parsed.expanduser() if isinstance(parsed, Path) else parsed
+
+
+def _check_finite(value: object) -> None:
+    if isinstance(value, float) and not abs(value) < float("inf"):
+        raise ValueError
+
+
+def _check_url(url: str, origin: str) -> None:
+    if "@" in url:
+        # The address itself is not repeated: what stands before the @ may be a secret.
+        problem = "has a user or password in it; put the secret into engine.api_key"
+        raise ConfigError(f"engine.url ({origin}): the address {problem}")
+    try:
+        parts = urlsplit(url)
+        is_good = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_good = False
+    if not is_good or parts.query or parts.fragment:
+        raise ConfigError(
+            f"engine.url ({origin}): {url!r} is not an address such as http://127.0.0.1:8000"
+        )
+
+
+def _check_together(config: Config) -> None:
+    engine, jobs, policy = config.engine, config.jobs, config.policy
+    if engine.url is not None and engine.gguf is not None:
+        raise ConfigError(
+            "engine.url and engine.gguf are both set: one names a running engine, the other a "
+            "file for the embedded one; remove one of them"
+        )
+    if jobs.first_delay_s > jobs.max_delay_s:
+        raise ConfigError(
+            f"jobs.first_delay_s ({jobs.first_delay_s:g}) is above jobs.max_delay_s "
+            f"({jobs.max_delay_s:g}): the first delay must be the shortest"
+        )
+    if not policy.kv_share_p2 <= policy.kv_share_p1 <= policy.kv_share_p0:
+        raise ConfigError(
+            "policy.kv_share_p2 <= policy.kv_share_p1 <= policy.kv_share_p0 must hold, or a lower "
+            f"class could fill what a higher one needs; got {policy.kv_share_p2:g}, "
+            f"{policy.kv_share_p1:g}, {policy.kv_share_p0:g}"
+        )
+
+
+def _to_path(type_: type, value: object) -> Path:
+    if type_ is Path and isinstance(value, str | Path) and str(value):
+        return Path(value)
+    raise ValueError
+
+
+def _get(config: Config, name: str) -> object:
+    value: object = config
+    for part in name.split("."):
+        value = getattr(value, part)
+    return value
+
+
+# ---------------------------------------------------------------------------- documentation
+
+_SECRETS = frozenset({"engine.api_key"})
+
+
+def _keys(cls: type, *, prefix: str) -> list[Key]:
+    hints, docs = get_type_hints(cls, include_extras=True), _docs(cls)
+    found: list[Key] = []
+    for item in fields(cls):
+        hint, name = hints[item.name], prefix + item.name
+        if is_dataclass(hint) and isinstance(hint, type):
+            found.extend(_keys(hint, prefix=name + "."))
+        else:
+            hint = _policy_range(item.name, hint) if cls is Policy else hint
+            default = _default_text(item.default)
+            found.append(Key(name, _words(hint), default, docs[item.name], hint, name in _SECRETS))
+    return found
+
+
+def _policy_range(name: str, hint: object) -> object:
+    """The core is pure and cannot carry constraints of a library: the names say the range."""
+    if name.startswith("kv_share"):
+        return Share
+    if name.endswith("_percent"):
+        return Annotated[float, Meta(ge=0, le=100)]
+    if name.startswith(("queue_max", "lease_count_max")):
+        return Count
+    return Annotated[hint, Meta(ge=0)]
+
+
+def _docs(cls: type) -> dict[str, str]:
+    """The strings under a class's fields."""
+    source = ast.parse(textwrap.dedent(inspect.getsource(cls))).body[0]
+    assert isinstance(source, ast.ClassDef)
+    docs: dict[str, str] = {}
+    for before, after in zip(source.body, source.body[1:], strict=False):
+        if not isinstance(before, ast.AnnAssign) or not isinstance(before.target, ast.Name):
+            continue
+        if isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant):
+            docs[before.target.id] = inspect.cleandoc(str(after.value.value))
+    return docs
+
+
+def _default_text(value: object) -> str:
+    if value is MISSING:
+        return "~/.local/share/stoker"
+    if value is None:
+        return "not set"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _words(hint: object) -> str:
+    """A type in words: `an integer from 0 to 65535`."""
+    options = [option for option in get_args(hint) if option is not type(None)]
+    if get_origin(hint) is Annotated:
+        return _annotated_words(options[0], options[1])
+    if get_origin(hint) is Literal:
+        return "one of " + ", ".join(str(option) for option in options)
+    if options:
+        return _words(options[0])
+    return _WORDS[hint]
+
+
+_WORDS: dict[object, str] = {int: "an integer", float: "a number", str: "text", Path: "a path"}
+
+
+def _annotated_words(type_: object, meta: Meta) -> str:
+    words = _words(type_)
+    if meta.min_length is not None:
+        return "text that is not empty"
+    if meta.gt is not None:
+        words += f" above {meta.gt:g}"
+    if meta.ge is not None:
+        words += f" of at least {meta.ge:g}"
+    return words if meta.le is None else f"{words} and at most {meta.le:g}"
