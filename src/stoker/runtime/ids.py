@@ -1,0 +1,43 @@
+"""Ids that sort by the time they were made: `req_…`, `job_…`, `lease_…`.
+
+48 bits of milliseconds and 72 random bits, in 24 characters whose alphabetical order is numerical.
+"""
+
+from __future__ import annotations
+
+import base64
+import secrets
+
+from stoker.core.work import JobId, LeaseId, RequestId
+from stoker.ports import Clock
+
+_RANDOM_BITS = 72
+_STEP_BITS = 64
+
+
+class Ids:
+    """Makes ids; each is above all that came from here before, also when the clock steps back."""
+
+    __slots__ = ("_clock", "_last")
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._last = 0
+
+    def request(self) -> RequestId:
+        return RequestId(f"req_{self._next()}")
+
+    def job(self) -> JobId:
+        return JobId(f"job_{self._next()}")
+
+    def lease(self) -> LeaseId:
+        return LeaseId(f"lease_{self._next()}")
+
+    def _next(self) -> str:
+        now = int(self._clock.wall() * 1000) << _RANDOM_BITS
+        fresh = now | secrets.randbits(_RANDOM_BITS)
+        if fresh <= self._last:
+            # A random step and not 1: two processes in the same millisecond stay apart.
+            fresh = self._last + 1 + secrets.randbits(_STEP_BITS)
+        self._last = fresh
+        return base64.b32hexencode(fresh.to_bytes(15, "big")).decode().lower()

@@ -1,0 +1,290 @@
+"""From a client's JSON body to what the scheduler and the engine need to know about it.
+
+One pass over the top level; messages, prompts and tools stay the bytes that they were. What the
+fabric does not own goes to the engine untouched.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta, Raw
+
+from stoker.core.errors import InvalidRequest
+from stoker.core.work import Priority, Request, RequestId
+
+CHAT = "/v1/chat/completions"
+COMPLETIONS = "/v1/completions"
+EMBEDDINGS = "/v1/embeddings"
+RESPONSES = "/v1/responses"
+
+_FIELD_OF = {CHAT: "messages", COMPLETIONS: "prompt", EMBEDDINGS: "input", RESPONSES: "input"}
+ENDPOINTS = tuple(_FIELD_OF)
+
+
+@dataclass(frozen=True, slots=True)
+class Inference:
+    """One accepted body: how the scheduler sees it, and what the engine is sent."""
+
+    request: Request
+    endpoint: str
+    body: bytes
+    """The client's JSON without the fields that the fabric owns; verbatim if it had none."""
+    is_stream: bool
+    run_at: float | None = None
+    """Not before (wall seconds); for stored work only."""
+    deadline_s: float | None = None
+    """Seconds from acceptance within which it must have finished."""
+
+
+def parse(
+    body: bytes | Mapping[str, Any],
+    *,
+    endpoint: str | None = None,
+    priority: Priority,
+    request_id: RequestId,
+    now: float,
+    tenant: str = "",
+    has_tier: bool = False,
+) -> Inference:
+    """Read a body. `now` is monotonic. Raises `InvalidRequest` naming the field.
+
+    `has_tier`: `service_tier` picks the class, `priority` is only the default, and the field is
+    ours: engines differ in which tiers they tolerate.
+    """
+    raw = body if isinstance(body, bytes) else _encode(body)
+    fields = _decode(raw)
+    owned = fields.stoker or _NOTHING_OWNED
+    endpoint = _endpoint(fields, endpoint or owned.endpoint)
+    if has_tier:
+        priority = tier_priority(fields.service_tier, priority)
+    request = Request(
+        id=request_id,
+        priority=priority,
+        prompt_bytes=_prompt_bytes(fields, endpoint),
+        max_tokens=_max_tokens(fields),
+        family=owned.family or _family(fields, endpoint),
+        tenant=owned.tenant or tenant,
+        deadline_at=None if owned.deadline_s is None else now + owned.deadline_s,
+    )
+    return Inference(
+        request=request,
+        endpoint=endpoint,
+        body=_without_owned(raw, fields, has_tier=has_tier),
+        is_stream=bool(fields.stream),
+        run_at=owned.run_at,
+        deadline_s=owned.deadline_s,
+    )
+
+
+def tier_priority(service_tier: str | None, default: Priority) -> Priority:
+    """The class that an OpenAI `service_tier` stands for. Raises `InvalidRequest`."""
+    if service_tier is None or service_tier in {"auto", "default"}:
+        return default
+    try:
+        return _TIERS[service_tier]
+    except KeyError:
+        raise InvalidRequest(
+            f"service_tier {service_tier[:40]!r} is unknown; use priority, fast, default, auto "
+            "or flex",
+            param="service_tier",
+        ) from None
+
+
+_TIERS = {"priority": Priority.P0, "fast": Priority.P0, "flex": Priority.P2}
+
+
+# ---------------------------------------------------------------------------- the wire shape
+
+_Name = Annotated[str, Meta(min_length=1, max_length=200)]
+_TokenCount = Annotated[int, Meta(ge=0)]
+_ABSENT = Raw()
+_NULL = Raw(b"null")
+
+
+class _Owned(msgspec.Struct, forbid_unknown_fields=True):
+    """The `stoker` object: the only part of a body that is ours to understand in full."""
+
+    endpoint: str | None = None
+    family: _Name | None = None
+    deadline_s: Annotated[float, Meta(gt=0)] | None = None
+    run_at: Annotated[float, Meta(ge=0)] | None = None
+    tenant: _Name | None = None
+
+
+class _Fields(msgspec.Struct):
+    """The fields that are read. Each is passed on as it came."""
+
+    model: str | None = None
+    stream: bool | None = None
+    max_completion_tokens: _TokenCount | None = None
+    max_tokens: _TokenCount | None = None
+    max_output_tokens: _TokenCount | None = None
+    service_tier: str | None = None
+    stoker: _Owned | None = None
+    messages: Raw = _ABSENT
+    prompt: Raw = _ABSENT
+    input: Raw = _ABSENT
+    tools: Raw = _ABSENT
+    response_format: Raw = _ABSENT
+    # Fields that only the Responses API has tell its `input` from an embedding's.
+    instructions: Raw = _ABSENT
+    previous_response_id: Raw = _ABSENT
+    conversation: Raw = _ABSENT
+    text: Raw = _ABSENT
+    reasoning: Raw = _ABSENT
+    truncation: Raw = _ABSENT
+    store: Raw = _ABSENT
+    background: Raw = _ABSENT
+    include: Raw = _ABSENT
+
+
+class _Message(msgspec.Struct):
+    role: str = ""
+
+
+_NOTHING_OWNED = _Owned()
+_FIELDS = msgspec.json.Decoder(_Fields)
+_TOP_LEVEL = msgspec.json.Decoder(dict[str, Raw])
+_MESSAGES = msgspec.json.Decoder(list[Raw])
+_MESSAGE = msgspec.json.Decoder(_Message)
+_WHERE = re.compile(r" - at `\$\.?([^`]*)`$")
+_UNKNOWN = re.compile(r"unknown field `([^`]*)`")
+
+
+def _encode(body: Mapping[str, Any]) -> bytes:
+    try:
+        return msgspec.json.encode(dict(body))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidRequest(f"the request cannot be written as JSON: {error}") from error
+
+
+def _decode(raw: bytes) -> _Fields:
+    try:
+        return _FIELDS.decode(raw)
+    except msgspec.ValidationError as error:
+        raise _invalid(str(error)) from None
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise InvalidRequest(f"the body is not valid JSON: {error}", code="invalid_json") from None
+
+
+def _invalid(message: str) -> InvalidRequest:
+    place = _WHERE.search(message)
+    if place is None:
+        # Without a place it is about the whole body: an array, a string, nothing.
+        return InvalidRequest("the body must be a JSON object")
+    param = place[1]
+    unknown = _UNKNOWN.search(message)
+    if unknown is not None:
+        param = f"{param}.{unknown[1]}"
+        known = ", ".join(_Owned.__struct_fields__)
+        return InvalidRequest(f"{param} is unknown; `stoker` may have {known}", param=param)
+    return InvalidRequest(f"{param}: {_WHERE.sub('', message)}", param=param)
+
+
+def _has(raw: Raw) -> bool:
+    return raw is not _ABSENT and raw != _NULL
+
+
+def _endpoint(fields: _Fields, wanted: str | None) -> str:
+    endpoint = wanted or _guess(fields)
+    name = _FIELD_OF.get(endpoint)
+    if name is None:
+        allowed = ", ".join(ENDPOINTS)
+        raise InvalidRequest(
+            f"endpoint {endpoint[:80]!r} is unknown; use one of {allowed}", param="stoker.endpoint"
+        )
+    _check_input(name, getattr(fields, name), endpoint)
+    return endpoint
+
+
+def _guess(fields: _Fields) -> str:
+    if _has(fields.messages):
+        return CHAT
+    if _has(fields.prompt):
+        return COMPLETIONS
+    if _has(fields.input):
+        return RESPONSES if _is_response(fields) else EMBEDDINGS
+    raise InvalidRequest("the body needs one of messages, prompt or input")
+
+
+def _is_response(fields: _Fields) -> bool:
+    return fields.max_output_tokens is not None or any(
+        getattr(fields, name) is not _ABSENT for name in _RESPONSES_ONLY
+    )
+
+
+_RESPONSES_ONLY = _Fields.__struct_fields__[_Fields.__struct_fields__.index("instructions") :]
+
+
+def _check_input(name: str, raw: Raw, endpoint: str) -> None:
+    if not _has(raw):
+        raise InvalidRequest(f"{endpoint} needs `{name}`", param=name)
+    first = bytes(memoryview(raw)[:1])
+    if first == b"[" or (first == b'"' and name != "messages"):
+        return
+    allowed = "an array" if name == "messages" else "text or an array"
+    raise InvalidRequest(f"{name} must be {allowed}", param=name)
+
+
+def _prompt_bytes(fields: _Fields, endpoint: str) -> int:
+    size = _size(getattr(fields, _FIELD_OF[endpoint])) + _size(fields.tools)
+    return size + (_size(fields.instructions) if endpoint == RESPONSES else 0)
+
+
+def _size(raw: Raw) -> int:
+    return len(memoryview(raw)) if _has(raw) else 0
+
+
+def _max_tokens(fields: _Fields) -> int | None:
+    for bound in (fields.max_completion_tokens, fields.max_tokens, fields.max_output_tokens):
+        if bound is not None:
+            return bound
+    return None
+
+
+# ---------------------------------------------------------------------------- the family
+
+_TEMPLATE_BYTES = 4096
+
+
+def _family(fields: _Fields, endpoint: str) -> str:
+    """What the caller's template fixes: model, system prompt, answer schema and tools.
+
+    Requests from one template have similar lengths, whatever is filled in.
+    """
+    digest = hashlib.blake2b(f"{endpoint}\0{fields.model}".encode(), digest_size=8)
+    for part in (_system_prompt(fields), fields.response_format, fields.tools):
+        digest.update(b"\0")
+        digest.update(memoryview(part)[:_TEMPLATE_BYTES])
+    return digest.hexdigest()
+
+
+def _system_prompt(fields: _Fields) -> Raw:
+    if not _has(fields.messages):
+        return fields.instructions
+    messages = _MESSAGES.decode(fields.messages)
+    if not messages:
+        raise InvalidRequest("messages is empty", param="messages")
+    try:
+        role = _MESSAGE.decode(messages[0]).role
+    except msgspec.ValidationError as error:
+        problem = _WHERE.sub("", str(error))
+        raise InvalidRequest(f"messages[0]: {problem}", param="messages[0]") from None
+    return messages[0] if role in {"system", "developer"} else _ABSENT
+
+
+def _without_owned(raw: bytes, fields: _Fields, *, has_tier: bool) -> bytes:
+    is_tiered = has_tier and fields.service_tier is not None
+    if fields.stoker is None and not is_tiered:
+        return raw
+    kept = _TOP_LEVEL.decode(raw)
+    kept.pop("stoker", None)
+    if has_tier:
+        kept.pop("service_tier", None)
+    return msgspec.json.encode(kept)
