@@ -1,0 +1,134 @@
+"""How full the KV cache will get: the Past-Future peak of what runs, and how honest it has been."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from operator import attrgetter
+from typing import Final
+
+from stoker.core.work import RequestId
+
+
+@dataclass(frozen=True, slots=True)
+class InFlight:
+    """One running request as the forecast sees it."""
+
+    held_tokens: int
+    """Prompt and output tokens it holds in the KV cache now (shared prefixes counted in full)."""
+    remaining_tokens: float
+    """Expected output still to come."""
+    remaining_variance: float
+
+
+_BY_REMAINING: Final = attrgetter("remaining_tokens")
+
+
+def kv_peak(in_flight: Iterable[InFlight], z: float) -> float:
+    """Most KV tokens that `in_flight` will hold at once if nobody joins, plus `z` deviations.
+
+    All sequences grow by a token per engine step, so the total can only peak when one ends. Just
+    before the i-th longest ends, it and the i-1 longer ones have each grown by its remaining r_i:
+    peak = max_i(r_i * i + sum of held_k for k <= i), with r sorted from the longest (Past-Future,
+    arXiv 2507.10150, in the form LightLLM computes it). The margin is pooled, not per request:
+    errors of many requests cancel, and summed quantiles would waste most of the cache.
+    """
+    peak = held = variance = 0.0
+    ordered = sorted(in_flight, key=_BY_REMAINING, reverse=True)
+    for count, one in enumerate(ordered, 1):
+        held += one.held_tokens
+        variance += one.remaining_variance
+        peak = max(peak, one.remaining_tokens * count + held)
+    return peak + z * math.sqrt(variance)
+
+
+@dataclass(slots=True)
+class _Open:
+    """A forecast whose truth is not known yet."""
+
+    until: float
+    forecast: float
+    ids: tuple[RequestId, ...]
+    realised: float
+
+
+class PeakForecast:
+    """The adaptive margin: how many deviations keep 95 % of the forecast peaks from being passed.
+
+    Adaptive Conformal Inference (Gibbs and Candès, arXiv 2106.00170): each miss raises `z`, each
+    hit lowers it a little, so long-run coverage holds under drift and without assuming a
+    distribution. A forecast claims: *these requests will not hold more than this at any moment of
+    the next `horizon_s`*. It is judged on that same set, at once when it is passed, otherwise when
+    all of the set has left or the horizon is over.
+    """
+
+    Z_MAX: Final = 4.0
+    GAMMA: Final = 0.05
+    MISS_RATE: Final = 0.05
+    WINDOW: Final = 256
+    """Judged forecasts that `coverage` and `mean_over_estimate` speak about."""
+
+    def __init__(
+        self, *, interval_s: float = 5.0, horizon_s: float = 60.0, open_max: int = 8
+    ) -> None:
+        self.z = 1.645  # one-sided 95 % of a normal, until the first truths arrive
+        self.count = 0
+        self._interval_s = interval_s
+        self._horizon_s = horizon_s
+        self._open_max = open_max
+        self._next_at = -math.inf
+        self._open: list[_Open] = []
+        self._judged: deque[tuple[bool, float]] = deque(maxlen=self.WINDOW)
+
+    @property
+    def coverage(self) -> float:
+        """Share of the latest judged forecasts that held; 1 while `count` is 0."""
+        if not self._judged:
+            return 1.0
+        return sum(held for held, _ in self._judged) / len(self._judged)
+
+    @property
+    def mean_over_estimate(self) -> float:
+        """Mean of forecast / realised - 1 over the same forecasts; 0 while `count` is 0."""
+        if not self._judged:
+            return 0.0
+        return sum(excess for _, excess in self._judged) / len(self._judged)
+
+    def forecast(self, in_flight: Iterable[InFlight]) -> float:
+        """`kv_peak` with the margin learned so far."""
+        return kv_peak(in_flight, self.z)
+
+    def is_due(self, at: float) -> bool:
+        """Whether it is time to `begin` another forecast to be judged."""
+        return at >= self._next_at and len(self._open) < self._open_max
+
+    def begin(self, at: float, in_flight: Mapping[RequestId, InFlight]) -> None:
+        """Put the forecast for what runs now on record, if one is due; `update` will judge it."""
+        if not in_flight or not self.is_due(at):
+            return
+        self._next_at = at + self._interval_s
+        held = float(sum(one.held_tokens for one in in_flight.values()))
+        forecast = self.forecast(in_flight.values())
+        self._open.append(_Open(at + self._horizon_s, forecast, tuple(in_flight), held))
+
+    def update(self, at: float, held: Mapping[RequestId, int]) -> None:
+        """Judge open forecasts by what every running request holds now."""
+        still_open: list[_Open] = []
+        for one in self._open:
+            present = [held[known] for known in one.ids if known in held]
+            one.realised = max(one.realised, sum(present))
+            if not present or one.realised > one.forecast or at >= one.until:
+                self.settle(one.forecast, one.realised)
+            else:
+                still_open.append(one)
+        self._open = still_open
+
+    def settle(self, forecast: float, realised: float) -> None:
+        """Learn from one forecast and the peak that really came."""
+        is_miss = realised > forecast
+        step = self.GAMMA * (is_miss - self.MISS_RATE)
+        self.z = min(max(self.z + step, 0.0), self.Z_MAX)
+        self.count += 1
+        self._judged.append((not is_miss, forecast / realised - 1.0 if realised > 0.0 else 0.0))

@@ -1,0 +1,313 @@
+"""What a request will cost in tokens: predicted before it runs, corrected while it does.
+
+Owns who shares statistics with whom and how they are blended; one length distribution is
+`lengths.py`, the sum over what runs is `envelope.py`.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Final
+
+from stoker.core.envelope import InFlight, PeakForecast, kv_peak
+from stoker.core.lengths import PRIOR_MEAN_TOKENS, LengthHistory, bin_floor, bin_of
+from stoker.core.work import Priority, Request, Usage
+
+__all__ = [
+    "FamilyStats",
+    "InFlight",
+    "Load",
+    "LoadPredictor",
+    "PeakForecast",
+    "PredictorSnapshot",
+    "kv_peak",
+]
+
+SHRINKAGE: Final = 20.0
+"""Observations at which a group's own statistics weigh as much as its parent's."""
+PRIOR_BYTES_PER_TOKEN: Final = 4.0
+GROUPS_MAX: Final = 1024
+"""Families, and leaves, remembered; the ones taught longest ago are forgotten first."""
+
+FamilyKey = tuple[str, str]
+LeafKey = tuple[str, str, int, int]
+
+_CACHE_MAX: Final = 8192
+_ERROR_STEP: Final = 1 / 64
+_RATIO_STEP: Final = 1 / 64
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """Predicted tokens of one request."""
+
+    prompt_tokens: int
+    output_tokens: float
+    """Expected output, never above what `max_tokens` still allows."""
+    output_variance: float
+    is_prompt_exact: bool
+    leaf: LeafKey | None = field(default=None, repr=False, compare=False)
+    """The group whose lengths it was predicted from; spares finding it again as it runs."""
+
+    @property
+    def total_tokens(self) -> float:
+        return self.prompt_tokens + self.output_tokens
+
+
+@dataclass(frozen=True, slots=True)
+class FamilyStats:
+    """What has been learned about one family."""
+
+    tenant: str
+    family: str
+    observations: float
+    """Effective ones: old ones count less."""
+    mean_output_tokens: float
+    bytes_per_token: float
+
+
+@dataclass(frozen=True, slots=True)
+class PredictorSnapshot:
+    """The predictor's state, for dashboards."""
+
+    observations: float
+    bytes_per_token: float
+    mean_output_tokens: float
+    output_error: float
+    """Recent mean of |log(actual / predicted)| output tokens; 0.69 is a factor of two."""
+    prompt_error: float
+    """The same for prompts, where no exact count had been there."""
+    families: tuple[FamilyStats, ...]
+
+
+class LoadPredictor:
+    """Learns prompt and output sizes from finished, running and cut-off requests.
+
+    Lengths are looked up leaf -> family -> priority class -> everything, each blended with the
+    next by n / (n + 20); a leaf is a family with one prompt size (factor 4) and one `max_tokens`
+    (factor 2). Jobs of one template resemble each other far more than any text model can tell.
+    Without a family, a request belongs to its tenant's requests of its class.
+    """
+
+    def __init__(self, *, groups_max: int = GROUPS_MAX) -> None:
+        self._groups_max = groups_max
+        self._all = _Family()
+        self._classes = {priority: LengthHistory() for priority in Priority}
+        self._families: dict[FamilyKey, _Family] = {}
+        self._leaves: dict[LeafKey, LengthHistory] = {}
+        self._noted: list[LengthHistory] = []
+        self._cache: dict[tuple[LeafKey, Priority, int | None, int], tuple[float, float]] = {}
+        self._output_error = 0.0
+        self._prompt_error = 0.0
+
+    def estimate(self, request: Request) -> Load:
+        """Predict a request before it runs; what an earlier run produced counts as prompt."""
+        leaf = _leaf_key(request)
+        mean, variance = self._moments(leaf, request, request.resumed_tokens)
+        room = _room(request, request.resumed_tokens)
+        prompt = request.prompt_tokens
+        return Load(
+            prompt_tokens=request.resumed_tokens
+            + (self._prompt(request) if prompt is None else prompt),
+            output_tokens=min(mean, room),
+            output_variance=min(variance, room * room / 4.0),
+            is_prompt_exact=prompt is not None,
+            leaf=leaf,
+        )
+
+    def remaining(self, request: Request, load: Load, tokens_seen: int) -> tuple[float, float]:
+        """Mean and variance of the output still to come after `tokens_seen` in this run."""
+        seen = request.resumed_tokens + tokens_seen
+        mean, variance = self._moments(load.leaf or _leaf_key(request), request, seen)
+        room = _room(request, seen)
+        # The floor is LightLLM's: nobody is ever predicted to end right now.
+        return min(max(mean, 0.1 * seen + 6.0), room), min(variance, room * room / 4.0)
+
+    def observe(self, request: Request, usage: Usage, *, is_truncated: bool) -> None:
+        """Learn from a request that ended; `usage` is this run's own count.
+
+        `is_truncated`: it stopped because `max_tokens` was reached, so it would have been longer.
+        """
+        load = self.estimate(request)
+        self._output_error += _ERROR_STEP * (
+            _log_error(usage.output_tokens, load.output_tokens) - self._output_error
+        )
+        self._observe_prompt(request, load, usage)
+        length = request.resumed_tokens + usage.output_tokens
+        self._learn(request, length, is_censored=is_truncated)
+
+    def observe_censored(self, request: Request, tokens_seen: int) -> None:
+        """Learn from a request that was stopped (preempted, cancelled) after `tokens_seen`."""
+        if tokens_seen > 0:
+            self._learn(request, request.resumed_tokens + tokens_seen, is_censored=True)
+
+    def note_in_flight(self, running: Iterable[tuple[Request, int]]) -> None:
+        """Replace what is known of running requests: each with its output tokens in this run.
+
+        Without it the curves are biased short after a start. About once a second is enough.
+        """
+        for history in self._noted:
+            history.in_flight.clear()
+            history.is_stale = True
+        noted: dict[int, LengthHistory] = {}
+        for request, tokens_seen in running:
+            entry = (request.resumed_tokens + tokens_seen, request.resumed_tokens)
+            for history in self._taught(request):
+                history.in_flight.append(entry)
+                noted[id(history)] = history
+        for history in noted.values():
+            history.is_stale = True
+        self._noted = list(noted.values())
+        self._cache.clear()
+
+    def snapshot(self, *, families_max: int = 32) -> PredictorSnapshot:
+        """What has been learned; of the families, those with the most observations."""
+        heaviest = heapq.nlargest(
+            families_max, self._families.items(), key=lambda item: item[1].lengths.count
+        )
+        return PredictorSnapshot(
+            observations=self._all.lengths.count,
+            bytes_per_token=math.exp(self._all.log_ratio(_LOG_PRIOR_RATIO)),
+            mean_output_tokens=self._all.lengths.curve().remaining(0, None).mean,
+            output_error=self._output_error,
+            prompt_error=self._prompt_error,
+            families=tuple(self._stats(key, family) for key, family in heaviest),
+        )
+
+    def _stats(self, key: FamilyKey, family: _Family) -> FamilyStats:
+        tenant, name = key
+        return FamilyStats(
+            tenant=tenant,
+            family=name,
+            observations=family.lengths.count,
+            mean_output_tokens=family.lengths.curve().remaining(0, None).mean,
+            bytes_per_token=math.exp(family.log_ratio(self._all.log_ratio(_LOG_PRIOR_RATIO))),
+        )
+
+    def _moments(self, leaf: LeafKey, request: Request, seen: int) -> tuple[float, float]:
+        # Answered per bin of `seen` (12.5 % wide, about the floor that `remaining` applies anyway),
+        # so that a running request costs one look-up per progress report.
+        index = bin_of(seen)
+        key = (leaf, request.priority, request.max_tokens, index)
+        known = self._cache.get(key)
+        if known is None:
+            if len(self._cache) >= _CACHE_MAX:
+                self._cache.clear()
+            known = self._cache[key] = self._blend(leaf, request, bin_floor(index))
+        return known
+
+    def _blend(self, leaf: LeafKey, request: Request, seen: int) -> tuple[float, float]:
+        bound = request.max_tokens
+        # The prior is exponential: memoryless, and as wide as a length can reasonably be.
+        mean = (
+            PRIOR_MEAN_TOKENS if bound is None else max(0.0, min(PRIOR_MEAN_TOKENS, bound - seen))
+        )
+        second = 2.0 * mean * mean
+        family = self._families.get(leaf[:2])
+        for history in (
+            self._all.lengths,
+            self._classes[request.priority],
+            None if family is None else family.lengths,
+            self._leaves.get(leaf),
+        ):
+            if history is None:
+                continue
+            own = history.curve().remaining(seen, bound)
+            trust = own.known / (own.known + SHRINKAGE)
+            mean += trust * (own.mean - mean)
+            second += trust * (own.second - second)
+        return mean, max(0.0, second - mean * mean)
+
+    def _prompt(self, request: Request) -> int:
+        ratio = self._all.log_ratio(_LOG_PRIOR_RATIO)
+        family = self._families.get(_family_key(request))
+        if family is not None:
+            ratio = family.log_ratio(ratio)
+        return math.ceil(request.prompt_bytes / math.exp(ratio))
+
+    def _observe_prompt(self, request: Request, load: Load, usage: Usage) -> None:
+        # A continued run's prompt holds output of the run before, which `prompt_bytes` does not.
+        if request.resumed_tokens or not (usage.prompt_tokens > 0 and request.prompt_bytes > 0):
+            return
+        if not load.is_prompt_exact:
+            error = _log_error(usage.prompt_tokens, load.prompt_tokens)
+            self._prompt_error += _ERROR_STEP * (error - self._prompt_error)
+        ratio = math.log(request.prompt_bytes / usage.prompt_tokens)
+        self._all.learn_ratio(ratio)
+        self._family(request).learn_ratio(ratio)
+
+    def _learn(self, request: Request, length: int, *, is_censored: bool) -> None:
+        is_stale = False
+        for history in self._taught(request):
+            history.add(length, entered=request.resumed_tokens, is_censored=is_censored)
+            is_stale |= history.is_stale
+        if is_stale:
+            self._cache.clear()
+
+    def _taught(self, request: Request) -> tuple[LengthHistory, ...]:
+        leaf = _leaf_key(request)
+        history = self._leaves.pop(leaf, None) or LengthHistory()
+        self._leaves[leaf] = history
+        if len(self._leaves) > self._groups_max:
+            del self._leaves[next(iter(self._leaves))]
+        family = self._family(request)
+        return history, family.lengths, self._classes[request.priority], self._all.lengths
+
+    def _family(self, request: Request) -> _Family:
+        key = _family_key(request)
+        family = self._families.pop(key, None) or _Family()
+        self._families[key] = family
+        if len(self._families) > self._groups_max:
+            del self._families[next(iter(self._families))]
+        return family
+
+
+class _Family:
+    """Lengths of one family, and its bytes per token as a moving mean of logarithms.
+
+    Logarithms, because an inlined picture is a thousand bytes per token and must not drown a
+    hundred texts.
+    """
+
+    __slots__ = ("_log_ratio", "_ratios", "lengths")
+
+    def __init__(self) -> None:
+        self.lengths = LengthHistory()
+        self._log_ratio = 0.0
+        self._ratios = 0
+
+    def learn_ratio(self, log_ratio: float) -> None:
+        self._ratios += 1
+        self._log_ratio += max(1.0 / self._ratios, _RATIO_STEP) * (log_ratio - self._log_ratio)
+
+    def log_ratio(self, parent: float) -> float:
+        return parent + self._ratios / (self._ratios + SHRINKAGE) * (self._log_ratio - parent)
+
+
+_LOG_PRIOR_RATIO: Final = math.log(PRIOR_BYTES_PER_TOKEN)
+
+
+def _family_key(request: Request) -> FamilyKey:
+    return request.tenant, request.family or request.priority.label
+
+
+def _leaf_key(request: Request) -> LeafKey:
+    bound = request.max_tokens
+    return (
+        request.tenant,
+        request.family or request.priority.label,
+        request.prompt_bytes.bit_length() >> 1,
+        -1 if bound is None else bound.bit_length(),
+    )
+
+
+def _room(request: Request, seen: int) -> float:
+    return math.inf if request.max_tokens is None else max(0.0, float(request.max_tokens - seen))
+
+
+def _log_error(actual: float, predicted: float) -> float:
+    # One is added so that an answer of no tokens (an embedding) is no infinite surprise.
+    return abs(math.log((actual + 1.0) / (predicted + 1.0)))
