@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 
 import pytest
@@ -38,7 +39,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Item):
     """`@pytest.mark.virtual_time` (or `pytestmark`) runs a test on the virtual clock."""
     if item.get_closest_marker("virtual_time") is None:
-        return None
+        return {"real": asyncio.new_event_loop}
     from stoker.testing.virtual_time import VirtualTimeLoop
 
     return {"virtual": VirtualTimeLoop}
