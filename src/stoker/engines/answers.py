@@ -1,0 +1,260 @@
+"""The three forms of an engine's answer: a stream, one JSON body, a stream collected into one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import TypeAlias
+
+import aiohttp
+
+from stoker.core.errors import EngineInterrupted
+from stoker.core.work import Usage
+from stoker.engines.bodies import GENERATING, Outbound
+from stoker.engines.collect import Assembler, usage_of_runs
+from stoker.engines.sse import FrameSplitter, StreamMeter, usage_of_json
+from stoker.ports import Checkpoint
+
+EVENT_STREAM = "text/event-stream"
+
+
+class Wire:
+    """Reads a response's body in pieces; a break or a stall is an `EngineInterrupted`."""
+
+    def __init__(self, response: aiohttp.ClientResponse, *, stall_timeout_s: float) -> None:
+        self._response = response
+        self._stall_timeout_s = stall_timeout_s
+        self._has_begun = False
+        self.is_ended = False
+        """Whether the whole body has come, so that the connection can serve again."""
+
+    @property
+    def status(self) -> int:
+        return self._response.status
+
+    @property
+    def content_type(self) -> str:
+        return self._response.headers.get("Content-Type", "application/octet-stream")
+
+    async def read(self) -> bytes:
+        """The next piece; empty at the end.
+
+        Before the first piece there is no limit: the engine may have queued us, and whether it
+        hangs is the probe's question.
+        """
+        limit_s = self._stall_timeout_s if self._has_begun else None
+        try:
+            async with asyncio.timeout(limit_s):
+                piece = await self._response.content.readany()
+        except TimeoutError as error:
+            raise EngineInterrupted(f"the answer stalled for {limit_s:g} s") from error
+        except (aiohttp.ClientError, ConnectionError) as error:
+            raise EngineInterrupted(f"the answer broke off: {error!r}") from error
+        self._has_begun = True
+        self.is_ended = not piece
+        return piece
+
+
+class StreamedAnswer:
+    """Server-sent events, passed on frame by frame as they come."""
+
+    is_stream = True
+
+    def __init__(self, wire: Wire, outbound: Outbound, endpoint: str) -> None:
+        self._wire = wire
+        self._outbound = outbound
+        self._frames = _Frames(wire, endpoint)
+        self.status = wire.status
+        self.content_type = wire.content_type
+
+    @property
+    def output_tokens(self) -> int:
+        return self._frames.meter.output_tokens
+
+    @property
+    def usage(self) -> Usage | None:
+        return self._frames.meter.usage if self._wire.is_ended else None
+
+    def chunks(self) -> StreamedAnswer:
+        return self
+
+    def __aiter__(self) -> StreamedAnswer:
+        return self
+
+    async def __anext__(self) -> bytes:
+        while True:
+            frame, is_usage_only = await self._frames.next()
+            if not is_usage_only or self._outbound.is_usage_asked:
+                return frame
+
+    def body(self) -> bytes:
+        raise AssertionError("a streamed answer has no body")
+
+    def checkpoint(self) -> Checkpoint | None:
+        return None
+
+
+class PlainAnswer:
+    """One JSON body, passed on in the pieces that it comes in."""
+
+    is_stream = False
+
+    def __init__(self, wire: Wire) -> None:
+        self._wire = wire
+        self._pieces: list[bytes] = []
+        self.status = wire.status
+        self.content_type = wire.content_type
+        self.output_tokens = 0
+        self.usage: Usage | None = None
+
+    def chunks(self) -> PlainAnswer:
+        return self
+
+    def __aiter__(self) -> PlainAnswer:
+        return self
+
+    async def __anext__(self) -> bytes:
+        piece = await self._wire.read()
+        if not piece:
+            self.usage = usage_of_json(self.body())
+            self.output_tokens = self.usage.output_tokens if self.usage else 0
+            raise StopAsyncIteration
+        self._pieces.append(piece)
+        return piece
+
+    def body(self) -> bytes:
+        return b"".join(self._pieces)
+
+    def checkpoint(self) -> Checkpoint | None:
+        return None
+
+
+class CollectedAnswer:
+    """A stream inside, one whole JSON answer outside; can say where to continue."""
+
+    is_stream = False
+    content_type = "application/json"
+
+    def __init__(
+        self, wire: Wire, outbound: Outbound, endpoint: str, *, is_prefill_echoed: bool
+    ) -> None:
+        self._wire = wire
+        self._outbound = outbound
+        self._frames = _Frames(wire, endpoint)
+        self._assembler = Assembler(
+            endpoint, kept=outbound.checkpoint, is_prefill_echoed=is_prefill_echoed
+        )
+        self.status = wire.status
+
+    @property
+    def output_tokens(self) -> int:
+        return self._frames.meter.output_tokens
+
+    @property
+    def usage(self) -> Usage | None:
+        usage = self._frames.meter.usage
+        if usage is None or not self._wire.is_ended:
+            return None
+        return usage_of_runs(usage, self._outbound.checkpoint)
+
+    def chunks(self) -> CollectedAnswer:
+        return self
+
+    def __aiter__(self) -> CollectedAnswer:
+        return self
+
+    async def __anext__(self) -> bytes:
+        frame, _ = await self._frames.next()
+        self._assembler.add(frame)
+        return frame
+
+    def body(self) -> bytes:
+        assert self._wire.is_ended, "body() is for an answer whose chunks have ended"
+        return self._assembler.whole(self._frames.meter.usage)
+
+    def checkpoint(self) -> Checkpoint | None:
+        text = self._assembler.text if self._outbound.is_resumable else None
+        kept = self._outbound.checkpoint
+        if text is None:
+            return None
+        whole = (kept.text if kept else "") + text
+        # Chat templates trim the end of a message; what they would drop is generated again.
+        whole = whole.rstrip()
+        if not whole:
+            return None
+        return Checkpoint(
+            text=whole,
+            output_tokens=(kept.output_tokens if kept else 0) + self.output_tokens,
+            prompt_tokens=self._prompt_tokens(),
+        )
+
+    def _prompt_tokens(self) -> int | None:
+        if self._outbound.checkpoint is not None:
+            return self._outbound.checkpoint.prompt_tokens
+        usage = self._frames.meter.usage
+        return None if usage is None else usage.prompt_tokens
+
+
+class SpentAnswer:
+    """The answer of a resumed call that had all its tokens already: the engine was not asked."""
+
+    is_stream = False
+    status = 200
+    content_type = "application/json"
+    output_tokens = 0
+
+    def __init__(self, body: bytes, kept: Checkpoint) -> None:
+        self._body = body
+        self._kept = kept
+        self.usage = usage_of_runs(None, kept)
+
+    def chunks(self) -> SpentAnswer:
+        return self
+
+    def __aiter__(self) -> SpentAnswer:
+        return self
+
+    async def __anext__(self) -> bytes:
+        raise StopAsyncIteration
+
+    def body(self) -> bytes:
+        return self._body
+
+    def checkpoint(self) -> Checkpoint | None:
+        return self._kept
+
+
+HttpAnswer: TypeAlias = StreamedAnswer | PlainAnswer | CollectedAnswer | SpentAnswer
+
+
+class _Frames:
+    """Frames of a response, metered, one at a time."""
+
+    def __init__(self, wire: Wire, endpoint: str) -> None:
+        self._wire = wire
+        self._splitter = FrameSplitter()
+        self._ready: deque[bytes] = deque()
+        self._needs_done = endpoint in GENERATING
+        self.meter = StreamMeter()
+
+    async def next(self) -> tuple[bytes, bool]:
+        """The next frame, and whether it brings nothing but usage. Ends as an iterator does."""
+        while not self._ready:
+            if self._wire.is_ended:
+                raise StopAsyncIteration
+            await self._read()
+        frame = self._ready.popleft()
+        is_usage_only = self.meter.see(frame)
+        if self.meter.error is not None:
+            raise EngineInterrupted(f"the engine broke the answer off: {self.meter.error}")
+        return frame, is_usage_only
+
+    async def _read(self) -> None:
+        piece = await self._wire.read()
+        if piece:
+            self._ready.extend(self._splitter.feed(piece))
+            return
+        if rest := self._splitter.rest():
+            self._ready.append(rest)
+        elif self._needs_done and not self.meter.is_done:
+            raise EngineInterrupted("the answer ended before its [DONE]")

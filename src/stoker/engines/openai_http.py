@@ -1,0 +1,180 @@
+"""`ports.Engine` over HTTP. All engines share it; a `Dialect` says in what they differ."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from typing import Protocol
+
+import aiohttp
+
+from stoker.core.errors import EngineError, EngineInterrupted, EngineRefused, EngineUnreachable
+from stoker.core.events import EngineSample
+from stoker.core.limits import Capacity
+from stoker.core.work import Priority, RequestId
+from stoker.engines import collect
+from stoker.engines.answers import (
+    EVENT_STREAM,
+    CollectedAnswer,
+    HttpAnswer,
+    PlainAnswer,
+    SpentAnswer,
+    StreamedAnswer,
+    Wire,
+)
+from stoker.engines.bodies import Outbound, prepare
+from stoker.engines.bodies import Wire as BodyWire
+from stoker.engines.http_client import HttpClient
+from stoker.ports import EngineAnswer, EngineCall, EngineTraits
+
+DEFAULT_STALL_TIMEOUT_S = 120.0
+_ABORT_TIMEOUT_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class CapacityOverrides:
+    """Limits that the configuration knows better than the engine's own answers."""
+
+    requests: int | None = None
+    kv_tokens: int | None = None
+    context_tokens: int | None = None
+    prefill_tokens_per_step: int | None = None
+
+    def apply(self, capacity: Capacity) -> Capacity:
+        """`capacity` with every number that is set here."""
+        return Capacity(
+            requests=self.requests or capacity.requests,
+            kv_tokens=self.kv_tokens or capacity.kv_tokens,
+            context_tokens=self.context_tokens or capacity.context_tokens,
+            prefill_tokens_per_step=(
+                self.prefill_tokens_per_step or capacity.prefill_tokens_per_step
+            ),
+        )
+
+
+class Dialect(Protocol):
+    """What one kind of engine does in its own way."""
+
+    @property
+    def traits(self) -> EngineTraits: ...
+    @property
+    def wire(self) -> BodyWire: ...
+    @property
+    def probe(self) -> tuple[str, bytes]:
+        """Endpoint and body of its smallest completion."""
+
+    async def capacity(self, http: HttpClient) -> Capacity: ...
+    async def sample(self, http: HttpClient) -> EngineSample: ...
+    async def count_prompt_tokens(
+        self, http: HttpClient, endpoint: str, body: bytes
+    ) -> int | None: ...
+    async def abort(self, http: HttpClient, id: RequestId) -> None:
+        """Do what is needed beyond hanging up."""
+
+
+class HttpEngine:
+    """An engine behind an address. Leaving `send` early closes the connection: that aborts it."""
+
+    def __init__(
+        self,
+        url: str,
+        dialect: Dialect,
+        *,
+        model: str | None = None,
+        api_key: str | None = None,
+        overrides: CapacityOverrides | None = None,
+        stall_timeout_s: float = DEFAULT_STALL_TIMEOUT_S,
+    ) -> None:
+        self._http = HttpClient(url, api_key=api_key)
+        self._dialect = dialect
+        self._model = model
+        self._overrides = overrides or CapacityOverrides()
+        self._stall_timeout_s = stall_timeout_s
+
+    @property
+    def url(self) -> str:
+        """Where the engine answers."""
+        return self._http.url
+
+    @property
+    def traits(self) -> EngineTraits:
+        return self._dialect.traits
+
+    async def start(self) -> None:
+        await self._http.start()
+
+    async def stop(self) -> None:
+        await self._http.stop()
+
+    async def capacity(self) -> Capacity:
+        return self._overrides.apply(await self._dialect.capacity(self._http))
+
+    async def sample(self) -> EngineSample:
+        return await self._dialect.sample(self._http)
+
+    async def probe(self, timeout_s: float) -> float:
+        endpoint, body = self._dialect.probe
+        call = EngineCall(RequestId("stoker-probe"), endpoint, body, Priority.P0)
+        loop = asyncio.get_running_loop()
+        began_at = loop.time()
+        try:
+            async with asyncio.timeout(timeout_s), self.send(call) as answer:
+                async for _ in answer.chunks():
+                    pass
+        except TimeoutError as error:
+            raise EngineUnreachable(f"no completion within {timeout_s:g} s") from error
+        return loop.time() - began_at
+
+    async def count_prompt_tokens(self, endpoint: str, body: bytes) -> int | None:
+        return await self._dialect.count_prompt_tokens(self._http, endpoint, body)
+
+    @asynccontextmanager
+    async def send(self, call: EngineCall) -> AsyncGenerator[EngineAnswer]:
+        outbound = prepare(call, self._dialect.wire, model=self._model)
+        if outbound.is_spent and outbound.checkpoint is not None:
+            kept = outbound.checkpoint
+            yield SpentAnswer(collect.spent(call.endpoint, call.body, kept, call.request_id), kept)
+            return
+        is_ended = False
+        try:
+            response = await self._http.open(call.endpoint, outbound.body)
+            try:
+                await _raise_for_status(response)
+                wire = Wire(response, stall_timeout_s=self._stall_timeout_s)
+                yield self._answer(wire, outbound, call.endpoint)
+                is_ended = wire.is_ended
+            finally:
+                # An ended response has given its connection back already; any other is hung up.
+                response.close()
+        except EngineRefused:
+            is_ended = True
+            raise
+        finally:
+            if not is_ended:
+                await self._abort(call.request_id)
+
+    def _answer(self, wire: Wire, outbound: Outbound, endpoint: str) -> HttpAnswer:
+        if not wire.content_type.startswith(EVENT_STREAM):
+            return PlainAnswer(wire)
+        if not outbound.is_collected:
+            return StreamedAnswer(wire, outbound, endpoint)
+        is_prefill_echoed = self._dialect.wire.is_prefill_echoed
+        return CollectedAnswer(wire, outbound, endpoint, is_prefill_echoed=is_prefill_echoed)
+
+    async def _abort(self, id: RequestId) -> None:
+        # The engine may be gone, and then there is nothing left to abort.
+        with suppress(EngineError, TimeoutError):
+            async with asyncio.timeout(_ABORT_TIMEOUT_S):
+                await self._dialect.abort(self._http, id)
+
+
+async def _raise_for_status(response: aiohttp.ClientResponse) -> None:
+    if response.status < 400:
+        return
+    try:
+        body = await response.read()
+    except (aiohttp.ClientError, ConnectionError) as error:
+        raise EngineInterrupted(f"the answer broke off: {error!r}") from error
+    raise EngineRefused(response.status, body, response.headers.get("Content-Type", ""))
