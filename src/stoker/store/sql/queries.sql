@@ -1,0 +1,134 @@
+-- SQLite's dialect of every statement on jobs, by name. Those that must stay O(rows touched) name
+-- their index: should a later migration drop it, they fail loudly instead of scanning.
+
+-- name: known_keys
+SELECT key, job_id, body_hash FROM jobs WHERE key IN (SELECT value FROM json_each(:keys));
+
+-- name: last_seq
+SELECT coalesce(max(seq), 0) FROM jobs;
+
+-- name: insert_job
+INSERT INTO jobs (seq, job_id, key, body_hash, state, endpoint, family, batch,
+                  max_attempts, run_at, deadline_at, created_at)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+
+-- name: insert_body
+INSERT INTO bodies (seq, body) VALUES (?, ?);
+
+-- name: claim
+UPDATE jobs
+SET state = 'running', attempts = attempts + 1,
+    lease_id = lower(hex(randomblob(16))), lease_until = :lease_until,
+    started_at = coalesce(started_at, :now)
+WHERE seq IN (
+    SELECT seq FROM jobs INDEXED BY jobs_state WHERE state = 'available' ORDER BY seq LIMIT :count
+)
+RETURNING seq;
+
+-- name: claimed
+SELECT * FROM jobs JOIN bodies USING (seq) LEFT JOIN checkpoints USING (seq)
+WHERE seq IN (SELECT value FROM json_each(:seqs))
+ORDER BY seq;
+
+-- name: renew
+UPDATE jobs SET lease_until = :lease_until
+WHERE job_id = :id AND lease_id = :lease_id
+RETURNING cancel_requested;
+
+-- name: complete
+UPDATE jobs
+SET state = 'completed', lease_id = NULL, lease_until = NULL, finished_at = :now,
+    error_code = NULL, error_message = NULL,
+    prompt_tokens = :prompt_tokens, output_tokens = :output_tokens, cached_tokens = :cached_tokens
+WHERE job_id = :id AND lease_id = :lease_id
+RETURNING seq;
+
+-- name: insert_result
+INSERT INTO results (seq, result) VALUES (:seq, :result);
+
+-- name: fail
+UPDATE jobs
+SET state = iif(:state = 'retryable' AND cancel_requested, 'cancelled', :state),
+    lease_id = NULL, lease_until = NULL,
+    finished_at = iif(:state = 'retryable' AND NOT cancel_requested, NULL, :now),
+    run_at = coalesce(:run_at, run_at), error_code = :code, error_message = :message
+WHERE job_id = :id AND lease_id = :lease_id
+RETURNING seq;
+
+-- name: release
+UPDATE jobs
+SET state = iif(cancel_requested, 'cancelled', 'available'),
+    lease_id = NULL, lease_until = NULL, finished_at = iif(cancel_requested, :now, NULL),
+    attempts = attempts - 1, preemptions = preemptions + :preempted
+WHERE job_id = :id AND lease_id = :lease_id
+RETURNING seq;
+
+-- name: keep_checkpoint
+INSERT OR REPLACE INTO checkpoints
+SELECT seq, :text, :output_tokens, :prompt_tokens FROM jobs WHERE seq = :seq AND state = 'available';
+
+-- name: drop_checkpoint
+DELETE FROM checkpoints WHERE seq = :seq;
+
+-- name: finish_cancel
+UPDATE jobs
+SET state = 'cancelled', lease_id = NULL, lease_until = NULL, finished_at = :now
+WHERE job_id = :id AND lease_id = :lease_id AND cancel_requested
+RETURNING seq;
+
+-- name: rescue
+UPDATE jobs INDEXED BY jobs_lease
+SET state = CASE WHEN cancel_requested THEN 'cancelled'
+                 WHEN attempts >= max_attempts THEN 'discarded'
+                 ELSE 'available' END,
+    lease_id = NULL, lease_until = NULL,
+    finished_at = iif(cancel_requested OR attempts >= max_attempts, :now, NULL),
+    error_code = iif(cancel_requested, error_code, 'worker_lost'),
+    error_message = iif(cancel_requested, error_message, :message)
+WHERE lease_until <= :now;
+
+-- name: promote
+UPDATE jobs INDEXED BY jobs_due
+SET state = 'available'
+WHERE state IN ('scheduled', 'retryable') AND run_at <= :now;
+
+-- name: expire
+UPDATE jobs INDEXED BY jobs_deadline
+SET state = 'discarded', finished_at = :now,
+    error_code = 'deadline_exceeded', error_message = :message
+WHERE state IN ('scheduled', 'available', 'retryable')
+  AND deadline_at IS NOT NULL AND deadline_at <= :now
+RETURNING seq, job_id;
+
+-- name: prune
+DELETE FROM jobs WHERE seq IN (
+    SELECT seq FROM jobs INDEXED BY jobs_finished
+    WHERE finished_at IS NOT NULL AND finished_at < :before ORDER BY finished_at LIMIT :limit
+);
+
+-- name: cancel
+UPDATE jobs SET state = 'cancelled', finished_at = :now WHERE seq = :seq RETURNING *;
+
+-- name: request_cancel
+UPDATE jobs SET cancel_requested = 1 WHERE seq = :seq RETURNING *;
+
+-- name: retry
+UPDATE jobs
+SET state = 'available', attempts = 0, preemptions = 0, cancel_requested = 0,
+    run_at = NULL, started_at = NULL, finished_at = NULL,
+    deadline_at = iif(deadline_at <= :now, NULL, deadline_at),
+    error_code = NULL, error_message = NULL
+WHERE seq = :seq
+RETURNING *;
+
+-- name: get
+SELECT * FROM jobs WHERE job_id = :id;
+
+-- name: result
+SELECT result FROM jobs LEFT JOIN results USING (seq) WHERE job_id = :id;
+
+-- name: counts
+SELECT state, jobs FROM counts;
+
+-- name: batch_counts
+SELECT state, count(*) AS jobs FROM jobs INDEXED BY jobs_batch WHERE batch = :batch GROUP BY state;
