@@ -1,0 +1,130 @@
+"""How jobs come in and are taken."""
+
+from __future__ import annotations
+
+import asyncio
+
+from stoker.core.errors import Conflict, NotFound
+from stoker.core.jobs import JobState
+from stoker.core.work import JobId
+from stoker.ports import JobStore
+from stoker.testing.job_store_suite.steps import CHAT, LEASE_S, claimed, enqueued, new_job, raised
+
+
+class Entering:
+    """Enqueue, idempotency keys, claims."""
+
+    async def test_an_enqueued_job_is_available_and_keeps_what_it_was_given(
+        self, store: JobStore
+    ) -> None:
+        job = new_job("a", key="k", family="f", batch="b", deadline_at=99.0, max_attempts=7)
+
+        (answer,) = await store.enqueue([job], now=5.0)
+
+        found = await store.get(JobId("a"))
+        assert (answer.id, answer.is_new) == ("a", True)
+        assert found.state is JobState.AVAILABLE
+        assert (found.endpoint, found.key, found.family, found.batch) == (CHAT, "k", "f", "b")
+        assert (found.deadline_at, found.max_attempts, found.created_at) == (99.0, 7, 5.0)
+        assert (found.attempts, found.preemptions, found.is_cancel_requested) == (0, 0, False)
+        assert (found.started_at, found.finished_at, found.error, found.usage) == (None,) * 4
+
+    async def test_the_same_key_and_request_give_the_same_job(self, store: JobStore) -> None:
+        await store.enqueue([new_job("a", key="k", body=b"x")], now=0.0)
+
+        (again,) = await store.enqueue([new_job("b", key="k", body=b"x")], now=1.0)
+
+        assert (again.id, again.is_new) == ("a", False)
+        await raised(NotFound, store.get(JobId("b")))
+
+    async def test_a_key_reused_for_another_body_or_endpoint_is_a_conflict(
+        self, store: JobStore
+    ) -> None:
+        await store.enqueue([new_job("a", key="k", body=b"x")], now=0.0)
+
+        for other in ({"body": b"y"}, {"body": b"x", "endpoint": "/v1/embeddings"}):
+            error = await raised(Conflict, store.enqueue([new_job("b", key="k", **other)], now=1.0))
+            assert error.code == "idempotency_conflict"
+
+    async def test_a_key_still_names_its_job_after_it_finished(self, store: JobStore) -> None:
+        await enqueued(store, "a", key="k", body=b"x")
+        held = await claimed(store)
+        await store.complete(held.job.id, held.lease_id, result=b"r", usage=None, now=2.0)
+
+        (again,) = await store.enqueue([new_job("b", key="k", body=b"x")], now=3.0)
+
+        assert (again.id, again.is_new) == ("a", False)
+
+    async def test_one_call_may_name_the_same_key_twice(self, store: JobStore) -> None:
+        twice = [new_job("a", key="k", body=b"x"), new_job("b", key="k", body=b"x")]
+
+        answers = await store.enqueue(twice, now=0.0)
+
+        assert [(answer.id, answer.is_new) for answer in answers] == [("a", True), ("a", False)]
+        assert (await store.counts())[JobState.AVAILABLE] == 1
+
+    async def test_a_conflict_anywhere_in_a_call_stores_none_of_it(self, store: JobStore) -> None:
+        jobs = [
+            new_job("a"),
+            new_job("b", key="k", body=b"x"),
+            new_job("c", key="k", body=b"y"),
+        ]
+
+        await raised(Conflict, store.enqueue(jobs, now=0.0))
+
+        assert set((await store.counts()).values()) == {0}
+        await raised(NotFound, store.get(JobId("a")))
+
+    async def test_an_id_is_used_once(self, store: JobStore) -> None:
+        await enqueued(store, "a")
+
+        error = await raised(Conflict, store.enqueue([new_job("a")], now=1.0))
+
+        assert error.code == "job_exists"
+
+    async def test_enqueueing_nothing_is_nothing(self, store: JobStore) -> None:
+        assert await store.enqueue([], now=0.0) == []
+
+    async def test_claims_come_in_order_of_enqueue_and_each_job_once(self, store: JobStore) -> None:
+        await enqueued(store, "z", "m", "a")
+
+        first = await store.claim(2, lease_s=LEASE_S, now=1.0)
+        rest = await store.claim(2, lease_s=LEASE_S, now=1.0)
+
+        assert [held.job.id for held in first + rest] == ["z", "m", "a"]
+        assert await store.claim(2, lease_s=LEASE_S, now=1.0) == []
+
+    async def test_a_claim_brings_the_body_counts_the_attempt_and_starts_the_job(
+        self, store: JobStore
+    ) -> None:
+        await enqueued(store, "a", body=b"\x00\xff")
+
+        held = await claimed(store, now=3.0)
+
+        assert (held.body, held.checkpoint) == (b"\x00\xff", None)
+        assert (held.job.state, held.job.attempts) == (JobState.RUNNING, 1)
+        assert held.job.started_at == 3.0
+        assert held.job == await store.get(JobId("a"))
+
+    async def test_every_lease_has_its_own_id(self, store: JobStore) -> None:
+        await enqueued(store, "a", "b")
+
+        held = await store.claim(2, lease_s=LEASE_S, now=1.0)
+
+        assert len({one.lease_id for one in held}) == 2
+
+    async def test_concurrent_claims_never_share_a_job(self, store: JobStore) -> None:
+        await enqueued(store, *(f"job{i:02}" for i in range(40)))
+
+        groups = await asyncio.gather(
+            *(store.claim(3, lease_s=LEASE_S, now=1.0) for _ in range(20))
+        )
+
+        taken = [held.job.id for group in groups for held in group]
+        assert sorted(taken) == [f"job{i:02}" for i in range(40)]
+
+    async def test_claiming_none_or_fewer_takes_nothing(self, store: JobStore) -> None:
+        await enqueued(store, "a")
+
+        assert await store.claim(0, lease_s=LEASE_S, now=1.0) == []
+        assert await store.claim(-1, lease_s=LEASE_S, now=1.0) == []
