@@ -111,7 +111,7 @@ class LoadPredictor:
         prompt = request.prompt_tokens
         return Load(
             prompt_tokens=request.resumed_tokens
-            + (self._prompt(request) if prompt is None else prompt),
+            + (self._prompt(request, leaf) if prompt is None else prompt),
             output_tokens=min(mean, room),
             output_variance=min(variance, room * room / 4.0),
             is_prompt_exact=prompt is not None,
@@ -131,18 +131,22 @@ class LoadPredictor:
 
         `is_truncated`: it stopped because `max_tokens` was reached, so it would have been longer.
         """
-        load = self.estimate(request)
-        self._output_error += _ERROR_STEP * (
-            _log_error(usage.output_tokens, load.output_tokens) - self._output_error
-        )
-        self._observe_prompt(request, load, usage)
+        leaf = _leaf_key(request)
+        mean, _ = self._moments(leaf, request, request.resumed_tokens)
+        predicted = min(mean, _room(request, request.resumed_tokens))
+        error = _log_error(usage.output_tokens, predicted)
+        self._output_error += _ERROR_STEP * (error - self._output_error)
+        if usage.prompt_tokens > 0 and request.prompt_bytes > 0 and not request.resumed_tokens:
+            # (A continued run's prompt holds output of the run before; `prompt_bytes` does not.)
+            self._observe_prompt(request, leaf, usage.prompt_tokens)
         length = request.resumed_tokens + usage.output_tokens
-        self._learn(request, length, is_censored=is_truncated)
+        self._learn(request, leaf, length, is_censored=is_truncated)
 
     def observe_censored(self, request: Request, tokens_seen: int) -> None:
         """Learn from a request that was stopped (preempted, cancelled) after `tokens_seen`."""
         if tokens_seen > 0:
-            self._learn(request, request.resumed_tokens + tokens_seen, is_censored=True)
+            length = request.resumed_tokens + tokens_seen
+            self._learn(request, _leaf_key(request), length, is_censored=True)
 
     def note_in_flight(self, running: Iterable[tuple[Request, int]]) -> None:
         """Replace what is known of running requests: each with its output tokens in this run.
@@ -155,7 +159,7 @@ class LoadPredictor:
         noted: dict[int, LengthHistory] = {}
         for request, tokens_seen in running:
             entry = (request.resumed_tokens + tokens_seen, request.resumed_tokens)
-            for history in self._taught(request):
+            for history in self._taught(request, _leaf_key(request)):
                 history.in_flight.append(entry)
                 noted[id(history)] = history
         for history in noted.values():
@@ -221,43 +225,39 @@ class LoadPredictor:
             second += trust * (own.second - second)
         return mean, max(0.0, second - mean * mean)
 
-    def _prompt(self, request: Request) -> int:
+    def _prompt(self, request: Request, leaf: LeafKey) -> int:
         ratio = self._all.log_ratio(_LOG_PRIOR_RATIO)
-        family = self._families.get(_family_key(request))
+        family = self._families.get(leaf[:2])
         if family is not None:
             ratio = family.log_ratio(ratio)
         return math.ceil(request.prompt_bytes / math.exp(ratio))
 
-    def _observe_prompt(self, request: Request, load: Load, usage: Usage) -> None:
-        # A continued run's prompt holds output of the run before, which `prompt_bytes` does not.
-        if request.resumed_tokens or not (usage.prompt_tokens > 0 and request.prompt_bytes > 0):
-            return
-        if not load.is_prompt_exact:
-            error = _log_error(usage.prompt_tokens, load.prompt_tokens)
+    def _observe_prompt(self, request: Request, leaf: LeafKey, tokens: int) -> None:
+        if request.prompt_tokens is None:
+            error = _log_error(tokens, self._prompt(request, leaf))
             self._prompt_error += _ERROR_STEP * (error - self._prompt_error)
-        ratio = math.log(request.prompt_bytes / usage.prompt_tokens)
+        ratio = math.log(request.prompt_bytes / tokens)
         self._all.learn_ratio(ratio)
-        self._family(request).learn_ratio(ratio)
+        self._family(leaf[:2]).learn_ratio(ratio)
 
-    def _learn(self, request: Request, length: int, *, is_censored: bool) -> None:
+    def _learn(self, request: Request, leaf: LeafKey, length: int, *, is_censored: bool) -> None:
         is_stale = False
-        for history in self._taught(request):
+        for history in self._taught(request, leaf):
             history.add(length, entered=request.resumed_tokens, is_censored=is_censored)
             is_stale |= history.is_stale
         if is_stale:
             self._cache.clear()
 
-    def _taught(self, request: Request) -> tuple[LengthHistory, ...]:
-        leaf = _leaf_key(request)
+    def _taught(self, request: Request, leaf: LeafKey) -> tuple[LengthHistory, ...]:
+        """The four histories of a request, made where missing, and freshest in the LRU order."""
         history = self._leaves.pop(leaf, None) or LengthHistory()
         self._leaves[leaf] = history
         if len(self._leaves) > self._groups_max:
             del self._leaves[next(iter(self._leaves))]
-        family = self._family(request)
+        family = self._family(leaf[:2])
         return history, family.lengths, self._classes[request.priority], self._all.lengths
 
-    def _family(self, request: Request) -> _Family:
-        key = _family_key(request)
+    def _family(self, key: FamilyKey) -> _Family:
         family = self._families.pop(key, None) or _Family()
         self._families[key] = family
         if len(self._families) > self._groups_max:
@@ -288,10 +288,6 @@ class _Family:
 
 
 _LOG_PRIOR_RATIO: Final = math.log(PRIOR_BYTES_PER_TOKEN)
-
-
-def _family_key(request: Request) -> FamilyKey:
-    return request.tenant, request.family or request.priority.label
 
 
 def _leaf_key(request: Request) -> LeafKey:
