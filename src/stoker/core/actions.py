@@ -26,9 +26,21 @@ class Reject:
 
 @dataclass(frozen=True, slots=True)
 class Preempt:
-    """Take the slot back from a running request; answer with `Left(PREEMPTED)`."""
+    """Send a background job back to the store, running or still waiting here.
+
+    Answer with `Left(PREEMPTED)`.
+    """
 
     id: RequestId
+    cause: str
+
+
+@dataclass(frozen=True, slots=True)
+class Abort:
+    """The engine is gone under a running request: end it now with an error that says so."""
+
+    id: RequestId
+    note: str
     cause: str
 
 
@@ -40,4 +52,4 @@ class ClaimJobs:
     cause: str
 
 
-Action = Dispatch | Reject | Preempt | ClaimJobs
+Action = Dispatch | Reject | Preempt | Abort | ClaimJobs

@@ -142,6 +142,11 @@ class DeadlineReached:
     at: float
 
 
+Observation = (
+    EngineSampled | HostSampled | CapacityChanged | LimitsChanged | EngineUp | DeadlineReached
+)
+"""What is noticed about the box, or the passing of time."""
+
 Event = (
     Arrived
     | FirstToken
@@ -151,12 +156,7 @@ Event = (
     | LeaseReleased
     | JobsAvailable
     | JobsClaimed
-    | EngineSampled
-    | HostSampled
-    | CapacityChanged
-    | LimitsChanged
-    | EngineUp
     | EngineDown
     | DrainRequested
-    | DeadlineReached
+    | Observation
 )

@@ -56,9 +56,44 @@ class Explanation:
     """One answer to *why*: the reason, the knob behind it, what was measured against what limit."""
 
     reason: Reason
-    message: str
     knob: str | None = None
     """Name of the setting or gauge that would change the answer."""
     measured: float | None = None
     limit: float | None = None
     is_retryable: bool = True
+    note: str | None = None
+
+    @property
+    def message(self) -> str:
+        """One sentence for people; built only when somebody reads it."""
+        text = _SENTENCES[self.reason]
+        if self.note:
+            text = f"{text}: {self.note}"
+        if self.measured is not None and self.limit is not None:
+            text = f"{text} ({self.knob or 'measured'} {self.measured:g}, limit {self.limit:g})"
+        elif self.measured is not None:
+            text = f"{text} ({self.knob or 'measured'} {self.measured:g})"
+        return text
+
+
+ADMITTED = Explanation(Reason.ADMITTED)
+
+_SENTENCES = {
+    Reason.ADMITTED: "nothing stands in its way",
+    Reason.ENGINE_DOWN: "the engine is not ready",
+    Reason.TELEMETRY_STALE: "the engine's gauges are too old to trust, which counts as full",
+    Reason.HOST_RAM_FLOOR: "the host is short of RAM",
+    Reason.P0_LEASE: "interactive work holds the box",
+    Reason.RAMP: "background work is returning gradually",
+    Reason.SLOTS_FULL: "every slot of the engine is taken",
+    Reason.SLOT_RESERVE: "the free slots are kept for a higher class",
+    Reason.PREFILL_DEBT: "background prompts are still being read",
+    Reason.KV_PEAK: "the KV cache would overflow at its forecast peak",
+    Reason.LIMIT: "the learned ceiling is reached",
+    Reason.QUEUED: "others are before it",
+    Reason.EXCEEDS_CAPACITY: "it can never fit this engine",
+    Reason.QUEUE_FULL: "the queue of its class is full",
+    Reason.QUEUE_TIMEOUT: "it waited as long as it may",
+    Reason.ENGINE_UNAVAILABLE: "the engine is not available",
+    Reason.DRAINING: "the service is shutting down",
+}

@@ -1,0 +1,232 @@
+"""May this request start now, and if not, why not: one ordered list of checks per class.
+
+The function that decides is the function that explains. The first failing check is the reason,
+with its knob, its measured value and its limit. Nothing here changes any state.
+"""
+
+from __future__ import annotations
+
+import math
+
+from stoker.core.ageing import Ageing
+from stoker.core.box import Box
+from stoker.core.hold import P0Hold
+from stoker.core.ledger import Ledger
+from stoker.core.load import InFlight, Load, PeakForecast
+from stoker.core.policy import Policy
+from stoker.core.reasons import ADMITTED, Explanation, Reason
+from stoker.core.work import Priority, Request
+
+_RAM_SHARE_OF_FLOOR = 16
+"""The floor in bytes is meant for a 128 GB box; on a smaller one it is at most 1/16 of the RAM."""
+
+
+class Admission:
+    """The checks, over live views of the state that they read."""
+
+    def __init__(
+        self,
+        policy: Policy,
+        box: Box,
+        ledger: Ledger,
+        hold: P0Hold,
+        ageing: Ageing,
+        forecast: PeakForecast,
+    ) -> None:
+        self._policy = policy
+        self._box = box
+        self._ledger = ledger
+        self._hold = hold
+        self._ageing = ageing
+        self._forecast = forecast
+
+    def check(self, request: Request, load: Load, at: float) -> Explanation:
+        """Why `request` could, or could not, start now."""
+        if not self._box.is_engine_up:
+            return Explanation(Reason.ENGINE_DOWN, "engine", note=self._box.down_cause)
+        refusal = None
+        if request.priority is Priority.P1:
+            refusal = self._pressure(at)
+        elif request.priority is Priority.P2:
+            refusal = self.background(at)
+        if refusal is not None:
+            return refusal
+        if self._ledger.is_idle:
+            # An idle engine takes anything that fits it: what was learned must not strand.
+            return ADMITTED
+        return (
+            self._slots(request.priority, at)
+            or self._learned(request.priority, load)
+            or (self._prefill_debt(load, at) if request.priority is Priority.P2 else None)
+            or self._kv_peak(request.priority, load)
+            or ADMITTED
+        )
+
+    def never_fits(self, request: Request, load: Load) -> Explanation | None:
+        """A permanent refusal, only when the prompt is surely too long.
+
+        An estimated prompt is trusted at half its size: the engine's own 400 is exact and also
+        clear, so refusing here is only for what is beyond doubt.
+        """
+        capacity = self._box.capacity
+        limits = {"context_tokens": capacity.context_tokens, "kv_tokens": capacity.kv_tokens}
+        prompt = load.prompt_tokens if load.is_prompt_exact else load.prompt_tokens // 2
+        for knob, limit in limits.items():
+            if limit is not None and prompt + 1 > limit:
+                return Explanation(
+                    Reason.EXCEEDS_CAPACITY,
+                    knob,
+                    measured=load.prompt_tokens,
+                    limit=limit,
+                    is_retryable=False,
+                )
+        return None
+
+    def background_room(self, at: float) -> int:
+        """How many more background requests the slot rules alone would let in now."""
+        if self.background(at) is not None:
+            return 0
+        ledger, capacity = self._ledger, self._box.capacity.requests
+        room = capacity - self._policy.reserve(capacity)[1] - ledger.resident
+        if self._ageing.is_starved(Priority.P2, at):
+            room = max(room, 1)
+        allowed = self.background_allowed(at)
+        if allowed is not None:
+            room = min(room, allowed - ledger.count(Priority.P2))
+        limit = self._box.limits.requests_p2
+        if limit is not None:
+            room = min(room, limit - ledger.count(Priority.P2))
+        return max(room, 1 if ledger.is_idle else 0)
+
+    def background(self, at: float) -> Explanation | None:
+        """What stops all of P2, whoever it is: the box itself, or P0."""
+        if not self._box.is_engine_up:
+            return Explanation(Reason.ENGINE_DOWN, "engine", note=self._box.down_cause)
+        return self._pressure(at) or self._gated(at)
+
+    # ------------------------------------------------------------------ the checks, in order
+
+    def _pressure(self, at: float) -> Explanation | None:
+        """What stops P1 and P2 because the box cannot be trusted, or is short of RAM."""
+        policy, host = self._policy, self._box.host
+        if host.ram_available_bytes is not None:
+            floor = policy.ram_floor_bytes
+            if host.ram_total_bytes is not None:
+                floor = min(floor, host.ram_total_bytes // _RAM_SHARE_OF_FLOOR)
+            if host.ram_available_bytes < floor:
+                return Explanation(
+                    Reason.HOST_RAM_FLOOR, "ram_floor_bytes", host.ram_available_bytes, floor
+                )
+        psi = host.psi_full_percent
+        if psi is not None and psi > policy.psi_full_max_percent:
+            return Explanation(
+                Reason.HOST_RAM_FLOOR, "psi_full_max_percent", psi, policy.psi_full_max_percent
+            )
+        age = self._box.telemetry_age_s(at)
+        if age is not None and age > policy.telemetry_stale_s and not self._ledger.is_idle:
+            return Explanation(
+                Reason.TELEMETRY_STALE, "telemetry_stale_s", age, policy.telemetry_stale_s
+            )
+        return None
+
+    def _gated(self, at: float) -> Explanation | None:
+        """What stops P2 because P0 holds the box, or has just left it."""
+        allowed = self.background_allowed(at)
+        resident = self._ledger.count(Priority.P2)
+        if allowed is None or resident < allowed:
+            return None
+        held = self._hold.is_held(at)
+        return Explanation(
+            Reason.P0_LEASE if held else Reason.RAMP,
+            "p2_during_p0" if held else "ramp_s",
+            resident,
+            allowed,
+        )
+
+    def background_allowed(self, at: float) -> int | None:
+        """P2 requests that P0's presence, or the ramp after it, allows; `None` = no bound."""
+        policy = self._policy
+        if self._hold.is_held(at):
+            # Under P0 without end, a starved P2 is let in as a guest: one slot, taken back at the
+            # next P0 arrival. It keeps its text, so it gets on, and no P0 finds it in the way.
+            is_due = self._ledger.guest is not None or self._ageing.is_starved(Priority.P2, at)
+            return max(policy.p2_during_p0, 1) if is_due else policy.p2_during_p0
+        released_at = max(self._hold.released_at(at) or float("-inf"), self._box.changed_at)
+        elapsed = at - released_at
+        if elapsed >= policy.ramp_s:
+            return None
+        share = elapsed / policy.ramp_s
+        full = self._box.limits.requests_p2 or self._box.capacity.requests
+        return max(policy.p2_during_p0, 1 + int(share * full))
+
+    def _slots(self, priority: Priority, at: float) -> Explanation | None:
+        """A class may take a slot only above what is kept for the classes before it.
+
+        What the engine has not confirmed free counts against P1 and P2 only: P0 is sent at once,
+        and the engine's own queue covers the short time until the slot is really free.
+        """
+        capacity = self._box.capacity.requests
+        is_p0 = priority is Priority.P0
+        resident = len(self._ledger.running) if is_p0 else self._ledger.resident
+        if resident >= capacity:
+            return Explanation(Reason.SLOTS_FULL, "requests", resident, capacity)
+        if is_p0:
+            return None
+        kept = self._policy.reserve(capacity)[priority - 1]
+        if self._ageing.is_starved(priority, at):
+            # The classes before it may have filled every other slot for good. What is kept for
+            # them is then counted among the slots of the classes from this one on only.
+            resident -= sum(self._ledger.count(p) for p in Priority if p < priority)
+        if resident + 1 > capacity - kept:
+            knob = "p0_reserved_slots" if priority is Priority.P1 else "p1_reserved_slots"
+            return Explanation(Reason.SLOT_RESERVE, knob, resident, capacity - kept)
+        return None
+
+    def _learned(self, priority: Priority, load: Load) -> Explanation | None:
+        limits = self._box.limits
+        by_class = (limits.requests_p0, limits.requests_p1, limits.requests_p2)
+        limit = by_class[priority]
+        resident = self._ledger.count(priority)
+        if limit is not None and resident >= limit:
+            return Explanation(Reason.LIMIT, f"limit_requests_{priority.label}", resident, limit)
+        if limits.tokens is not None and priority is not Priority.P0:
+            tokens = self._ledger.final_tokens + load.total_tokens
+            if tokens > limits.tokens:
+                return Explanation(Reason.LIMIT, "limit_tokens", tokens, limits.tokens)
+        return None
+
+    def _prefill_debt(self, load: Load, at: float) -> Explanation | None:
+        """Bound the background prompt tokens that a P0 arriving now would have to wait behind."""
+        unread = self._ledger.unread_p2_tokens
+        if unread == 0:
+            return None  # one prompt may always be read, however long
+        policy = self._policy
+        held = self._hold.is_held(at)
+        steps = policy.prefill_debt_steps_p0 if held else policy.prefill_debt_steps
+        limit = steps * self._box.capacity.prefill_tokens_per_step
+        if unread + load.prompt_tokens > limit:
+            knob = "prefill_debt_steps_p0" if held else "prefill_debt_steps"
+            return Explanation(Reason.PREFILL_DEBT, knob, unread + load.prompt_tokens, limit)
+        return None
+
+    def _kv_peak(self, priority: Priority, load: Load) -> Explanation | None:
+        """P0 needs only room for its prompt now; for the others the forecast peak must fit."""
+        kv_tokens = self._box.capacity.kv_tokens
+        if kv_tokens is None:
+            return None
+        policy, ledger = self._policy, self._ledger
+        share = (policy.kv_share_p0, policy.kv_share_p1, policy.kv_share_p2)[priority]
+        limit = share * kv_tokens
+        margin = self._forecast.z * math.sqrt(ledger.variance + load.output_variance)
+        if ledger.final_tokens + load.total_tokens + margin <= limit:
+            return (
+                None  # it would fit even if all ended at the same instant: no need to look closer
+            )
+        if priority is Priority.P0:
+            held = ledger.held_tokens + load.prompt_tokens
+            return Explanation(Reason.KV_PEAK, "kv_share_p0", held, limit) if held > limit else None
+        candidate = InFlight(load.prompt_tokens, load.output_tokens, load.output_variance)
+        peak = self._forecast.forecast([*self._ledger.in_flight(), candidate])
+        if peak > limit:
+            return Explanation(Reason.KV_PEAK, f"kv_share_{priority.label}", peak, limit)
+        return None

@@ -1,0 +1,53 @@
+"""How long each class has gone without being served while it wanted to be.
+
+P1 and P2 must not starve for ever, so a class that has waited past its age goes before the class
+above it, once; being served starts its clock anew. P0 has no age: it is always first.
+"""
+
+from __future__ import annotations
+
+from stoker.core.policy import Policy
+from stoker.core.work import Priority
+
+
+class Ageing:
+    def __init__(self, policy: Policy) -> None:
+        self._ages = {Priority.P1: policy.age_p1_s, Priority.P2: policy.age_p2_s}
+        self._wanting_since: dict[Priority, float] = {}
+
+    def want(self, priority: Priority, at: float) -> None:
+        """The class has work to start (waiting here, or claimable in the store)."""
+        self._wanting_since.setdefault(priority, at)
+
+    def serve(self, priority: Priority, at: float, *, wants_more: bool) -> None:
+        """One of its requests has just started."""
+        self._wanting_since.pop(priority, None)
+        if wants_more:
+            self._wanting_since[priority] = at
+
+    def rest(self, priority: Priority) -> None:
+        """It has nothing left to start."""
+        self._wanting_since.pop(priority, None)
+
+    def is_starved(self, priority: Priority, at: float) -> bool:
+        age = self._ages.get(priority)
+        since = self._wanting_since.get(priority)
+        return age is not None and since is not None and at - since >= age
+
+    def order(self, at: float) -> tuple[Priority, ...]:
+        """The classes in the order in which their heads are tried."""
+        p1, p2 = self.is_starved(Priority.P1, at), self.is_starved(Priority.P2, at)
+        if p1:
+            return (Priority.P1, Priority.P0, Priority.P2)
+        if p2:
+            return (Priority.P0, Priority.P2, Priority.P1)
+        return (Priority.P0, Priority.P1, Priority.P2)
+
+    def next_change(self, at: float) -> float | None:
+        """When the next class becomes starved."""
+        times = (
+            since + self._ages[priority]
+            for priority, since in self._wanting_since.items()
+            if priority in self._ages
+        )
+        return min((time for time in times if time > at), default=None)

@@ -1,0 +1,29 @@
+"""What is known about the box at this instant: the engine's state and gauges, the host, capacity.
+
+Facts only, each with its age. `admission.py` draws the conclusions.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from stoker.core.events import EngineSample, HostSample
+from stoker.core.limits import Capacity, Limits
+
+
+@dataclass(slots=True)
+class Box:
+    capacity: Capacity
+    limits: Limits = field(default_factory=Limits)
+    is_engine_up: bool = False
+    down_cause: str = "starting"
+    changed_at: float = float("-inf")
+    """When the engine last came up or went down."""
+    engine: EngineSample = field(default_factory=EngineSample)
+    engine_sampled_at: float | None = None
+    """`None` until the first sample: an engine without gauges is never stale."""
+    host: HostSample = field(default_factory=HostSample)
+    is_draining: bool = False
+
+    def telemetry_age_s(self, at: float) -> float | None:
+        return None if self.engine_sampled_at is None else at - self.engine_sampled_at

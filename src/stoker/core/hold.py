@@ -1,0 +1,65 @@
+"""When P0 holds the box: explicit leases, P0 requests in flight, and a short linger after them.
+
+Owns that question alone; what follows from the answer (stop admission, shed, ramp) is decided in
+`admission.py` and `shedding.py`.
+"""
+
+from __future__ import annotations
+
+from stoker.core.work import LeaseId, RequestId
+
+
+class P0Hold:
+    """The union of all reasons to keep the box for P0."""
+
+    def __init__(self, linger_s: float) -> None:
+        self._linger_s = linger_s
+        self._leases: dict[LeaseId, float] = {}
+        self._requests: dict[RequestId, None] = {}
+        self._until = float("-inf")
+        """The latest instant that a lease or a linger reaches, among those that have ended."""
+
+    def grant(self, id: LeaseId, expires_at: float) -> None:
+        self._leases[id] = expires_at
+
+    def release(self, id: LeaseId, at: float) -> None:
+        expires_at = self._leases.pop(id, None)
+        if expires_at is not None:
+            self._until = max(self._until, min(at, expires_at))
+
+    def enter(self, id: RequestId) -> None:
+        """A P0 request is here, waiting or running."""
+        self._requests[id] = None
+
+    def leave(self, id: RequestId, at: float) -> None:
+        self._requests.pop(id, None)
+        self._until = max(self._until, at + self._linger_s)
+
+    def expire(self, at: float) -> list[LeaseId]:
+        """Drop the leases that are over and say which."""
+        over = [id for id, expires_at in self._leases.items() if expires_at <= at]
+        for id in over:
+            self._until = max(self._until, self._leases.pop(id))
+        return over
+
+    def is_held(self, at: float) -> bool:
+        return bool(self._requests) or bool(self._leases) or at < self._until
+
+    @property
+    def has_requests(self) -> bool:
+        return bool(self._requests)
+
+    @property
+    def leases(self) -> dict[LeaseId, float]:
+        return dict(self._leases)
+
+    def released_at(self, at: float) -> float | None:
+        """Since when the box has been free of P0; `None` while it is held."""
+        return None if self.is_held(at) else self._until
+
+    def next_change(self, at: float) -> float | None:
+        """When this may change by time alone."""
+        ends = list(self._leases.values())
+        if self._until > at:
+            ends.append(self._until)
+        return min(ends, default=None)

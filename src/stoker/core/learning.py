@@ -1,0 +1,62 @@
+"""What running and leaving requests teach: lengths to the predictor, truth to the peak forecast.
+
+Every outcome is classified before it may teach anything: a failed call says nothing about length,
+and one that was stopped says only that it would have been longer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from stoker.core.events import Left
+from stoker.core.ledger import Ledger, Running
+from stoker.core.load import InFlight, LoadPredictor, PeakForecast
+from stoker.core.work import Outcome, RequestId
+
+_NOTE_INTERVAL_S = 1.0
+"""How often running requests are shown to the length curves as censored observations."""
+
+
+class Learning:
+    def __init__(self, ledger: Ledger, predictor: LoadPredictor, forecast: PeakForecast) -> None:
+        self._ledger = ledger
+        self._predictor = predictor
+        self._forecast = forecast
+        self._noted_at = float("-inf")
+
+    def progressed(self, at: float, tokens: Mapping[RequestId, int]) -> None:
+        """Correct each running request's remaining length by what it has shown so far."""
+        ledger = self._ledger
+        for id, seen in tokens.items():
+            running = ledger.running.get(id)
+            if running is not None:
+                mean, variance = self._predictor.remaining(running.request, running.load, seen)
+                ledger.note_progress(running, seen, mean, variance)
+        if at - self._noted_at >= _NOTE_INTERVAL_S:
+            self._noted_at = at
+            self._predictor.note_in_flight(
+                (running.request, running.tokens_seen) for running in ledger.running.values()
+            )
+        self._judge(at)
+
+    def left(self, running: Running, event: Left) -> None:
+        request = running.request
+        if event.outcome is Outcome.FINISHED:
+            if event.usage is not None:
+                total = request.resumed_tokens + event.usage.output_tokens
+                is_truncated = request.max_tokens is not None and total >= request.max_tokens
+                self._predictor.observe(request, event.usage, is_truncated=is_truncated)
+        elif event.outcome is not Outcome.FAILED:
+            self._predictor.observe_censored(request, running.tokens_seen)
+
+    def _judge(self, at: float) -> None:
+        running = self._ledger.running
+        self._forecast.update(at, {id: one.held_tokens for id, one in running.items()})
+        if running and self._forecast.is_due(at):
+            self._forecast.begin(
+                at,
+                {
+                    id: InFlight(one.held_tokens, one.remaining_tokens, one.remaining_variance)
+                    for id, one in running.items()
+                },
+            )

@@ -1,0 +1,159 @@
+"""What is in the engine by our own count: the running requests, their predicted tokens, and the
+slots that the engine may still be freeing.
+
+The ledger is exact the instant a decision is taken; the engine's gauges lag behind it (a scrape,
+or 50 to 200 ms) and only correct it. Admission from polled gauges alone overshoots.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from stoker.core.load import InFlight, Load
+from stoker.core.work import Priority, Request, RequestId
+
+
+@dataclass(slots=True)
+class Running:
+    request: Request
+    load: Load
+    dispatched_at: float
+    first_token_at: float | None = None
+    tokens_seen: int = 0
+    remaining_tokens: float = 0.0
+    remaining_variance: float = 0.0
+    is_leaving: bool = False
+    """Told to leave (preempted or aborted) and not gone yet."""
+
+    @property
+    def held_tokens(self) -> int:
+        return self.load.prompt_tokens + self.tokens_seen
+
+
+class Ledger:
+    """Counts and sums over what is in flight; each is kept, not recomputed."""
+
+    def __init__(self) -> None:
+        self.running: dict[RequestId, Running] = {}
+        self._departing: dict[RequestId, tuple[float, float]] = {}
+        self._counts = [0, 0, 0]
+        self._leaving_p2 = 0
+        self.guest: RequestId | None = None
+        """The background request that its age let in while P0 holds the box."""
+        self.unread_p2_tokens = 0
+        """Prompt tokens of background requests that have not shown a first token."""
+        self.final_tokens = 0.0
+        """Sum of what every request is predicted to hold at its end: an upper bound of the peak."""
+        self.variance = 0.0
+        """Sum of the variances of those predictions."""
+
+    def count(self, priority: Priority) -> int:
+        return self._counts[priority]
+
+    @property
+    def staying_p2(self) -> int:
+        return self._counts[Priority.P2] - self._leaving_p2
+
+    @property
+    def leaving_p2(self) -> int:
+        return self._leaving_p2
+
+    @property
+    def departing(self) -> int:
+        """Slots that we gave up and that the engine has not confirmed free."""
+        return len(self._departing)
+
+    @property
+    def resident(self) -> int:
+        """Slots that may be taken in the engine: running, and given up but unconfirmed."""
+        return len(self.running) + len(self._departing)
+
+    @property
+    def is_idle(self) -> bool:
+        """Nothing runs, and no slot is unconfirmed (which ends by itself within the grace)."""
+        return not self.running and not self._departing
+
+    def add(self, running: Running) -> None:
+        request, load = running.request, running.load
+        assert request.id not in self.running, f"{request.id} is running already"
+        self.running[request.id] = running
+        self._counts[request.priority] += 1
+        running.remaining_tokens = load.output_tokens
+        running.remaining_variance = load.output_variance
+        self.final_tokens += load.total_tokens
+        self.variance += load.output_variance
+        if request.priority is Priority.P2:
+            self.unread_p2_tokens += load.prompt_tokens
+
+    def note_first_token(self, running: Running, at: float) -> None:
+        if running.first_token_at is None:
+            running.first_token_at = at
+            if running.request.priority is Priority.P2:
+                self.unread_p2_tokens -= running.load.prompt_tokens
+
+    def note_progress(self, running: Running, tokens: int, mean: float, variance: float) -> None:
+        before = running.tokens_seen + running.remaining_tokens
+        self.variance += variance - running.remaining_variance
+        running.tokens_seen = tokens
+        running.remaining_tokens = mean
+        running.remaining_variance = variance
+        self.final_tokens += tokens + mean - before
+
+    def note_leaving(self, running: Running) -> None:
+        if not running.is_leaving:
+            running.is_leaving = True
+            if running.request.priority is Priority.P2:
+                self._leaving_p2 += 1
+
+    def remove(self, id: RequestId) -> Running | None:
+        running = self.running.pop(id, None)
+        if running is None:
+            return None
+        self._counts[running.request.priority] -= 1
+        if self.guest == id:
+            self.guest = None
+        self.final_tokens -= (
+            running.load.prompt_tokens + running.tokens_seen + running.remaining_tokens
+        )
+        self.variance = max(0.0, self.variance - running.remaining_variance)
+        if not self.running:  # no drift of float sums across idle moments
+            self.final_tokens = self.variance = 0.0
+        if running.request.priority is Priority.P2:
+            if running.first_token_at is None:
+                self.unread_p2_tokens -= running.load.prompt_tokens
+            if running.is_leaving:
+                self._leaving_p2 -= 1
+        return running
+
+    def depart(self, id: RequestId, at: float, grace_s: float) -> None:
+        """We hung up on it; the engine frees the slot within `grace_s`, or says so earlier."""
+        if grace_s > 0:
+            self._departing[id] = (at, at + grace_s)
+
+    def confirm_departures(self, at: float, engine_running: int | None) -> None:
+        """Forget departures that the engine no longer runs, or whose grace is over.
+
+        A gauge counts only departures older than itself: what left after the sample was taken
+        cannot be in it.
+        """
+        if engine_running is not None:
+            still_there = max(0, engine_running - len(self.running))
+            confirmed = len(self._departing) - still_there
+            for id in list(self._departing)[: max(0, confirmed)]:
+                del self._departing[id]
+        for id, (_, until) in list(self._departing.items()):
+            if until <= at:
+                del self._departing[id]
+
+    def next_departure(self) -> float | None:
+        return min((until for _, until in self._departing.values()), default=None)
+
+    def in_flight(self) -> list[InFlight]:
+        return [
+            InFlight(r.held_tokens, r.remaining_tokens, r.remaining_variance)
+            for r in self.running.values()
+        ]
+
+    @property
+    def held_tokens(self) -> int:
+        return sum(r.held_tokens for r in self.running.values())

@@ -1,0 +1,79 @@
+"""The frozen view of the scheduler that dashboards, metrics and tests read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from stoker.core.events import EngineSample, HostSample
+from stoker.core.limits import Capacity, Limits
+from stoker.core.load import PredictorSnapshot
+from stoker.core.reasons import Explanation, Reason
+from stoker.core.story import Entry
+from stoker.core.work import LeaseId, Priority, Request, RequestId
+
+
+@dataclass(frozen=True, slots=True)
+class ClassView:
+    waiting: int
+    running: int
+    oldest_wait_s: float | None
+    blocked_by: Explanation | None
+    """Why the head of this class waits; `None` when nobody waits."""
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    at: float
+    classes: Mapping[Priority, ClassView]
+    leases: Mapping[LeaseId, float]
+    """Lease -> seconds left."""
+    is_p0_held: bool
+    is_engine_up: bool
+    engine_cause: str | None
+    is_draining: bool
+    capacity: Capacity
+    limits: Limits
+    engine: EngineSample
+    telemetry_age_s: float | None
+    is_telemetry_stale: bool
+    host: HostSample
+    departing: int
+    unread_p2_tokens: int
+    held_tokens: int
+    """Actual tokens in flight: prompts plus output seen so far."""
+    predicted_final_tokens: float
+    """What those requests are predicted to hold at their ends."""
+    kv_peak_forecast_tokens: float
+    forecast_z: float
+    forecast_coverage: float | None
+    forecast_over_estimate: float | None
+    jobs_claiming: int
+    admissions: Mapping[tuple[Priority, Reason], int]
+    preemptions: int
+    outcomes: Mapping[tuple[Priority, str], int]
+    predictor: PredictorSnapshot
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """Predicted tokens of one request, and what it has shown; its story has the final usage."""
+
+    prompt_tokens: int
+    output_tokens: float
+    tokens_seen: int
+
+
+@dataclass(frozen=True, slots=True)
+class Story:
+    """One request, from arrival to leaving."""
+
+    id: RequestId
+    state: str
+    """`waiting`, `running`, or `gone`."""
+    request: Request | None
+    explanation: Explanation | None
+    """Why it waits, now; `None` when it does not wait."""
+    position: int | None
+    prediction: Prediction | None
+    entries: tuple[Entry, ...]

@@ -1,0 +1,118 @@
+"""The scheduler seen from outside: a frozen snapshot, and the story of one request."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from stoker.core.reasons import Explanation, Reason
+from stoker.core.snapshot import ClassView, Prediction, Snapshot, Story
+from stoker.core.work import Priority, RequestId
+
+if TYPE_CHECKING:
+    from stoker.core.queues import Waiting
+    from stoker.core.scheduler import Scheduler
+
+
+def snapshot(scheduler: Scheduler, at: float) -> Snapshot:
+    box, ledger, forecast = scheduler.box, scheduler.ledger, scheduler.forecast
+    age = box.telemetry_age_s(at)
+    return Snapshot(
+        at=at,
+        classes={priority: _class_view(scheduler, priority, at) for priority in Priority},
+        leases={id: max(0.0, end - at) for id, end in scheduler.hold.leases.items()},
+        is_p0_held=scheduler.hold.is_held(at),
+        is_engine_up=box.is_engine_up,
+        engine_cause=None if box.is_engine_up else box.down_cause,
+        is_draining=box.is_draining,
+        capacity=box.capacity,
+        limits=box.limits,
+        engine=box.engine,
+        telemetry_age_s=age,
+        is_telemetry_stale=age is not None and age > scheduler.policy.telemetry_stale_s,
+        host=box.host,
+        departing=ledger.departing,
+        unread_p2_tokens=ledger.unread_p2_tokens,
+        held_tokens=ledger.held_tokens,
+        predicted_final_tokens=ledger.final_tokens,
+        kv_peak_forecast_tokens=forecast.forecast(ledger.in_flight()),
+        forecast_z=forecast.z,
+        forecast_coverage=forecast.coverage if forecast.count else None,
+        forecast_over_estimate=forecast.mean_over_estimate if forecast.count else None,
+        jobs_claiming=scheduler.claims.coming,
+        admissions=dict(scheduler.admissions),
+        preemptions=scheduler.preemptions,
+        outcomes=dict(scheduler.outcomes),
+        predictor=scheduler.predictor.snapshot(),
+    )
+
+
+def explain(scheduler: Scheduler, id: RequestId, at: float) -> Story | None:
+    """The whole story of a request, with the reason why it waits if it does; `None` if unknown."""
+    entries = scheduler.stories.of(id)
+    waiting, running = scheduler.queues.get(id), scheduler.ledger.running.get(id)
+    if waiting is not None:
+        position = scheduler.queues.position(id)
+        load = waiting.load
+        return Story(
+            id=id,
+            state="waiting",
+            request=waiting.request,
+            explanation=_why_waiting(scheduler, waiting, position, at),
+            position=position,
+            prediction=Prediction(load.prompt_tokens, load.output_tokens, 0),
+            entries=entries,
+        )
+    if running is not None:
+        load = running.load
+        return Story(
+            id=id,
+            state="running",
+            request=running.request,
+            explanation=None,
+            position=None,
+            prediction=Prediction(load.prompt_tokens, load.output_tokens, running.tokens_seen),
+            entries=entries,
+        )
+    if not entries:
+        return None
+    return Story(id, "gone", None, None, None, None, entries)
+
+
+def why_background_waits(scheduler: Scheduler, at: float) -> Explanation:
+    """Why the next job in the store is not claimed now."""
+    explanation = scheduler.admission.background(at)
+    if explanation is not None:
+        return explanation
+    head = scheduler.queues.head(Priority.P2)
+    if head is not None:
+        return scheduler.admission.check(head.request, head.load, at)
+    if scheduler.admission.background_room(at) <= 0:
+        running = scheduler.ledger.resident
+        return Explanation(Reason.SLOT_RESERVE, "p1_reserved_slots", measured=running)
+    return Explanation(Reason.QUEUED)
+
+
+def _class_view(scheduler: Scheduler, priority: Priority, at: float) -> ClassView:
+    head = scheduler.queues.head(priority)
+    return ClassView(
+        waiting=scheduler.queues.count(priority),
+        running=scheduler.ledger.count(priority),
+        oldest_wait_s=None if head is None else at - head.since,
+        blocked_by=None if head is None else _why_waiting(scheduler, head, 0, at),
+    )
+
+
+def _why_waiting(scheduler: Scheduler, waiting: Waiting, position: int, at: float) -> Explanation:
+    """Its own check when it is first in its class; else its place, and why the first waits."""
+    head = scheduler.queues.head(waiting.request.priority)
+    assert head is not None
+    explanation = scheduler.admission.check(head.request, head.load, at)
+    if position == 0:
+        if explanation.reason is Reason.ADMITTED:
+            return Explanation(Reason.QUEUED, note="a higher class is before it")
+        return explanation
+    return replace(
+        Explanation(Reason.QUEUED, "position", measured=position),
+        note=f"the first waits because {explanation.message}",
+    )

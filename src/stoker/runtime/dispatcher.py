@@ -1,0 +1,287 @@
+"""Feeds the scheduler and carries out its actions: tickets wake, timers fire, work is interrupted.
+
+One owner of the core: every event goes through `tell`, which is synchronous, so nothing can come
+between a decision and its effect. Requests wait and talk to the engine in their own tasks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from typing import assert_never
+
+from stoker.core.actions import Abort, Action, ClaimJobs, Dispatch, Preempt, Reject
+from stoker.core.errors import EngineInterrupted, Rejected
+from stoker.core.events import Arrived, DeadlineReached, Event, FirstToken, Left, Progressed
+from stoker.core.scheduler import Scheduler
+from stoker.core.work import Outcome, Request, RequestId, Usage
+from stoker.ports import Clock, Recorder
+
+
+class Preempted(Exception):
+    """The scheduler takes a background job's place back. No error: the work goes on later."""
+
+
+class Permit:
+    """The held slot. Report the first token, progress and the end; leaving without an end is a
+    failure or a cancellation and teaches the predictor nothing.
+    """
+
+    def __init__(self, request: Request, tell: Callable[[Event], None], clock: Clock) -> None:
+        self.request = request
+        self.admitted_at = clock.monotonic()
+        self.first_token_at: float | None = None
+        self.tokens = 0
+        """Output tokens so far; set by whoever reads the stream, sampled a few times a second."""
+        self.outcome = Outcome.FAILED
+        self.usage: Usage | None = None
+        self._tell = tell
+        self._clock = clock
+
+    def first_token(self) -> None:
+        if self.first_token_at is None:
+            self.first_token_at = self._clock.monotonic()
+            self._tell(FirstToken(self.first_token_at, self.request.id))
+
+    def finished(self, usage: Usage | None) -> None:
+        """It is complete. `usage` is this run's own, without tokens kept from an earlier run."""
+        self.outcome = Outcome.FINISHED
+        self.usage = usage
+
+
+class _Ticket:
+    """A request's place: the future it waits on, and, once admitted, the task to interrupt."""
+
+    __slots__ = ("cause", "future", "permit", "task")
+
+    def __init__(self, future: asyncio.Future[None]) -> None:
+        self.future = future
+        self.permit: Permit | None = None
+        self.task: asyncio.Task[object] | None = None
+        self.cause: Exception | None = None
+
+    def interrupt(self, cause: Exception) -> None:
+        """End the wait, or the work inside the permit, with `cause`."""
+        if self.cause is not None:
+            return
+        self.cause = cause
+        if self.task is not None:
+            self.task.cancel()
+        elif not self.future.done():
+            self.future.set_exception(cause)
+
+
+class Dispatcher:
+    """The asyncio shell of one scheduler."""
+
+    def __init__(
+        self,
+        scheduler: Scheduler,
+        clock: Clock,
+        recorder: Recorder,
+        *,
+        claim: Callable[[int], None] | None = None,
+    ) -> None:
+        self.scheduler = scheduler
+        self._clock = clock
+        self._recorder = recorder
+        self._claim = claim
+        self._tickets: dict[RequestId, _Ticket] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = float("inf")
+        self._events: deque[Event] = deque()
+        self._is_handling = False
+        self._is_closed = False
+
+    def on_claim(self, claim: Callable[[int], None]) -> None:
+        """Who is asked for jobs when there is room. Without anybody, none are asked for."""
+        self._claim = claim
+
+    @asynccontextmanager
+    async def admit(self, request: Request) -> AsyncGenerator[Permit]:
+        """Wait for a turn; hold it while the body runs.
+
+        Raises `Rejected`, `Preempted` (background jobs only), or `EngineInterrupted` when the
+        engine goes down under it.
+        """
+        ticket = _Ticket(asyncio.get_running_loop().create_future())
+        assert request.id not in self._tickets, f"{request.id} is here already"
+        self._tickets[request.id] = ticket
+        permit: Permit | None = None
+        outcome = Outcome.CANCELLED
+        try:
+            self.tell(Arrived(self._clock.monotonic(), request))
+            await ticket.future
+            permit = ticket.permit = Permit(request, self.tell, self._clock)
+            async with _interruptible(ticket):
+                yield permit
+            outcome = permit.outcome
+        except Preempted:
+            outcome = Outcome.PREEMPTED
+            raise
+        except Exception:
+            outcome = Outcome.FAILED
+            raise
+        finally:
+            del self._tickets[request.id]
+            if ticket.future.done() and not ticket.future.cancelled():
+                ticket.future.exception()  # seen, even if cancellation won the race
+            usage = permit.usage if permit and outcome is Outcome.FINISHED else None
+            self.tell(Left(self._clock.monotonic(), request.id, outcome, usage))
+
+    def tell(self, event: Event) -> None:
+        """Hand one fact to the core and carry out what follows.
+
+        An action may cause the next event at once (a claim answered synchronously, say); such
+        events wait until this one is done, so the core is never re-entered.
+        """
+        self._events.append(event)
+        if self._is_handling:
+            return
+        self._is_handling = True
+        try:
+            while self._events:
+                event = self._events.popleft()
+                for action in self.scheduler.handle(event):
+                    self._carry_out(action)
+                if not isinstance(event, _TOO_OFTEN):
+                    self._recorder.record(type(event).__name__, event.at, _fields(event))
+        finally:
+            self._is_handling = False
+        self._arm()
+
+    def report_progress(self) -> None:
+        """Tell the core how far each running request has come. Called a few times a second."""
+        tokens = {
+            id: ticket.permit.tokens
+            for id, ticket in self._tickets.items()
+            if ticket.permit is not None
+        }
+        if tokens:
+            self.tell(Progressed(self._clock.monotonic(), tokens))
+
+    def last_token_at(self) -> float | None:
+        """When the newest first token came, for telling a slow engine from a hanging one."""
+        times = [
+            ticket.permit.first_token_at or ticket.permit.admitted_at
+            for ticket in self._tickets.values()
+            if ticket.permit is not None
+        ]
+        return max(times, default=None)
+
+    @property
+    def in_flight(self) -> int:
+        """Requests here, waiting or running."""
+        return len(self._tickets)
+
+    @property
+    def output_tokens_running(self) -> int:
+        """Output tokens that the running requests have shown so far."""
+        return sum(t.permit.tokens for t in self._tickets.values() if t.permit is not None)
+
+    def interrupt_all(self, cause: Exception) -> None:
+        """End everything that is still here (the last step of a shutdown)."""
+        for ticket in list(self._tickets.values()):
+            ticket.interrupt(cause)
+
+    def close(self) -> None:
+        self._is_closed = True
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    # ------------------------------------------------------------------ carrying out
+
+    def _carry_out(self, action: Action) -> None:
+        match action:
+            case Dispatch(id=id):
+                future = self._tickets[id].future
+                if not future.done():
+                    future.set_result(None)
+                return
+            case ClaimJobs(count=count):
+                if self._claim is not None:
+                    self._claim(count)
+            case _:
+                self._tickets[action.id].interrupt(_cause(action))
+        self._recorder.record(type(action).__name__, self._clock.monotonic(), _fields(action))
+
+    def _arm(self) -> None:
+        """Keep one timer, never later than the next deadline.
+
+        An earlier one is left alone: waking for nothing is cheaper than re-arming at every event.
+        """
+        if self._is_closed:
+            return
+        now = self._clock.monotonic()
+        deadline = self.scheduler.next_deadline(now)
+        if deadline is None or (self._timer is not None and self._timer_at <= deadline):
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer_at = deadline
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(max(0.0, deadline - now), self._deadline_reached)
+
+    def _deadline_reached(self) -> None:
+        self._timer = None
+        # A timer may fire a clock tick early; the core must see the instant that it named.
+        self.tell(DeadlineReached(max(self._timer_at, self._clock.monotonic())))
+
+
+@asynccontextmanager
+async def _interruptible(ticket: _Ticket) -> AsyncGenerator[None]:
+    """Turn the cancellation that `_Ticket.interrupt` asks for into its cause, as `asyncio.timeout`
+    does, and leave every other cancellation alone.
+    """
+    task = asyncio.current_task()
+    assert task is not None
+    cancelling = task.cancelling()
+    ticket.task = task
+    if ticket.cause is not None:  # interrupted between dispatch and waking up
+        raise ticket.cause
+    try:
+        yield
+    except asyncio.CancelledError:
+        if ticket.cause is not None and task.uncancel() <= cancelling:
+            raise ticket.cause from None
+        raise
+    except Exception:
+        await _take_late_cancel(ticket, task, cancelling)
+        raise
+    else:
+        await _take_late_cancel(ticket, task, cancelling)
+    finally:
+        ticket.task = None
+
+
+async def _take_late_cancel(ticket: _Ticket, task: asyncio.Task[object], cancelling: int) -> None:
+    """The body ended before the interrupt reached an await: keep it from surfacing elsewhere."""
+    if ticket.cause is None or task.uncancel() > cancelling:
+        return
+    try:
+        await asyncio.sleep(0)
+    except asyncio.CancelledError:
+        return
+
+
+def _cause(action: Reject | Preempt | Abort) -> Exception:
+    """What the request's own task is told."""
+    match action:
+        case Reject(explanation=explanation, retry_after_s=retry_after_s):
+            return Rejected(explanation, retry_after_s=retry_after_s)
+        case Preempt(cause=cause):
+            return Preempted(cause)
+        case Abort(note=note):
+            return EngineInterrupted(f"the engine went down: {note}")
+        case _:
+            assert_never(action)
+
+
+_TOO_OFTEN = (FirstToken, Progressed)
+
+
+def _fields(record: object) -> dict[str, object]:
+    return {name: getattr(record, name) for name in type(record).__dataclass_fields__}  # type: ignore[attr-defined]
