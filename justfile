@@ -16,7 +16,7 @@ types:
 
 # The import contracts of docs/architecture.md
 layers:
-    lint-imports
+    lint-imports --no-logo
 
 # The tests; `just test tests/core -k lease`, `just test -m embedded`
 test *args:

@@ -20,6 +20,8 @@ fi
 # A PYTHONPATH or a user's site-packages from outside must not decide what is found here.
 unset PYTHONPATH PYTHONHOME
 export PYTHONNOUSERSITE=1 PIP_DISABLE_PIP_VERSION_CHECK=1
+# A mirror's certificate is known to the system, if at all; uv would look only into its own list.
+export UV_SYSTEM_CERTS=${UV_SYSTEM_CERTS:-1}
 
 pip_install() { .venv/bin/python -m pip install -qq "$@"; }
 
