@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from operator import add
-from typing import Final
+from typing import Final, NamedTuple
 
 HALF_LIFE: Final = 200
 """Observations after which one counts half: about 290 effective ones, next to none beyond 1,000."""
@@ -32,9 +32,9 @@ _LAST_BIN: Final = 144  # 2**20 tokens and above
 _BINS: Final = _LAST_BIN + 1
 _GROWTH: Final = 2.0 ** (1 / HALF_LIFE)
 _WEIGHT_MAX: Final = 2.0**30
-# A curve is rebuilt once its history has grown by an eighth, at most 36 observations: a fraction of
-# the half-life, and it keeps the rebuild (80 µs) under 3 µs per observation.
-_REBUILD_SHARE: Final = 1 / 8
+# A curve is rebuilt once its history has grown by a quarter, at most 72 observations: late by a
+# third of the half-life at worst, and a rebuild (80 µs) costs about 1 µs per observation.
+_REBUILD_SHARE: Final = 1 / 4
 
 _TAIL_STEPS: Final = 8
 _SNAP: Final = 2.0**20
@@ -53,8 +53,7 @@ def bin_floor(index: int) -> int:
     return index if index < 16 else (8 + index % 8) << (index // 8 - 1)
 
 
-@dataclass(frozen=True, slots=True)
-class Moments:
+class Moments(NamedTuple):
     """First two moments of a length still to come, and how many observations stand behind them."""
 
     known: float
@@ -108,23 +107,19 @@ class LengthCurve:
         alive = self.survival[start]
         if alive <= 0.0 or (bound is not None and bound <= seen):
             return _NOTHING
-        area, moment = self._upto(seen, start)
-        area_end, moment_end = self._upto_bound(bound)
+        area, moment = self._integrals(seen, start) if seen > 0 else (0.0, 0.0)
+        if bound is None:
+            area_end, moment_end = self.area[-1], self.moment[-1]
+        else:
+            area_end, moment_end = self._integrals(bound, bisect_right(self.points, bound) - 1)
         mean = (area_end - area) / alive
         second = 2.0 * (moment_end - moment) / alive - 2.0 * seen * mean
         return Moments(self.evidence.beyond(seen, bound), mean, max(second, mean * mean))
 
-    def _upto(self, tokens: int, index: int) -> tuple[float, float]:
-        point, alive = self.points[index], self.survival[index]
-        return (
-            self.area[index] + alive * (tokens - point),
-            self.moment[index] + alive * (tokens * tokens - point * point) / 2.0,
-        )
-
-    def _upto_bound(self, bound: int | None) -> tuple[float, float]:
-        if bound is None:
-            return self.area[-1], self.moment[-1]
-        return self._upto(bound, bisect_right(self.points, bound) - 1)
+    def _integrals(self, tokens: int, index: int) -> tuple[float, float]:
+        point = self.points[index]
+        slab = self.survival[index] * (tokens - point)
+        return self.area[index] + slab, self.moment[index] + slab * (tokens + point) * 0.5
 
 
 class LengthHistory:
@@ -160,12 +155,17 @@ class LengthHistory:
         self._curve: LengthCurve | None = None
         self.is_stale = True
         self.in_flight: list[tuple[int, int]] = []
-        """(tokens seen, tokens at entry) of running requests; set `is_stale` after a change."""
+        """(tokens seen, tokens at entry) of running requests; set `is_stale` after a change that matters."""
 
     @property
     def count(self) -> float:
         """Effective number of observations, running ones not included."""
         return self._total / self._weight
+
+    @property
+    def is_swayed_by_in_flight(self) -> bool:
+        """Whether the running requests are enough, beside the finished ones, to move the curve."""
+        return len(self.in_flight) >= self.count * _REBUILD_SHARE / 2.0 and bool(self.in_flight)
 
     def add(self, length: int, *, entered: int = 0, is_censored: bool = False) -> None:
         """Learn one length; `is_censored` means that it would have been longer."""

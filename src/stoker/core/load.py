@@ -34,6 +34,7 @@ GROUPS_MAX: Final = 1024
 
 FamilyKey = tuple[str, str]
 LeafKey = tuple[str, str, int, int]
+_Question = tuple[LeafKey, Priority, int | None, int]
 
 _CACHE_MAX: Final = 8192
 _ERROR_STEP: Final = 1 / 64
@@ -99,7 +100,8 @@ class LoadPredictor:
         self._families: dict[FamilyKey, _Family] = {}
         self._leaves: dict[LeafKey, LengthHistory] = {}
         self._noted: list[LengthHistory] = []
-        self._cache: dict[tuple[LeafKey, Priority, int | None, int], tuple[float, float]] = {}
+        self._cache: dict[FamilyKey, dict[_Question, tuple[float, float]]] = {}
+        self._cached = 0
         self._output_error = 0.0
         self._prompt_error = 0.0
 
@@ -151,21 +153,24 @@ class LoadPredictor:
     def note_in_flight(self, running: Iterable[tuple[Request, int]]) -> None:
         """Replace what is known of running requests: each with its output tokens in this run.
 
-        Without it the curves are biased short after a start. About once a second is enough.
+        Without it the curves are biased short after a start. About once a second is enough. A
+        curve that rests on far more finished requests than run takes it up with its next rebuild.
         """
+        changed = [history for history in self._noted if history.is_swayed_by_in_flight]
         for history in self._noted:
             history.in_flight.clear()
-            history.is_stale = True
         noted: dict[int, LengthHistory] = {}
         for request, tokens_seen in running:
             entry = (request.resumed_tokens + tokens_seen, request.resumed_tokens)
             for history in self._taught(request, _leaf_key(request)):
                 history.in_flight.append(entry)
                 noted[id(history)] = history
-        for history in noted.values():
-            history.is_stale = True
         self._noted = list(noted.values())
-        self._cache.clear()
+        changed += [history for history in self._noted if history.is_swayed_by_in_flight]
+        for history in changed:
+            history.is_stale = True
+        if changed:
+            self._forget_answers()
 
     def snapshot(self, *, families_max: int = 32) -> PredictorSnapshot:
         """What has been learned; of the families, those with the most observations."""
@@ -195,13 +200,20 @@ class LoadPredictor:
         # Answered per bin of `seen` (12.5 % wide, about the floor that `remaining` applies anyway),
         # so that a running request costs one look-up per progress report.
         index = bin_of(seen)
-        key = (leaf, request.priority, request.max_tokens, index)
-        known = self._cache.get(key)
-        if known is None:
-            if len(self._cache) >= _CACHE_MAX:
-                self._cache.clear()
-            known = self._cache[key] = self._blend(leaf, request, bin_floor(index))
-        return known
+        question = (leaf, request.priority, request.max_tokens, index)
+        answers = self._cache.get(leaf[:2])
+        answer = None if answers is None else answers.get(question)
+        if answer is None:
+            answer = self._blend(leaf, request, bin_floor(index))
+            if self._cached >= _CACHE_MAX:
+                self._forget_answers()
+            self._cache.setdefault(leaf[:2], {})[question] = answer
+            self._cached += 1
+        return answer
+
+    def _forget_answers(self) -> None:
+        self._cache.clear()
+        self._cached = 0
 
     def _blend(self, leaf: LeafKey, request: Request, seen: int) -> tuple[float, float]:
         bound = request.max_tokens
@@ -241,12 +253,13 @@ class LoadPredictor:
         self._family(leaf[:2]).learn_ratio(ratio)
 
     def _learn(self, request: Request, leaf: LeafKey, length: int, *, is_censored: bool) -> None:
-        is_stale = False
-        for history in self._taught(request, leaf):
+        taught = self._taught(request, leaf)
+        for history in taught:
             history.add(length, entered=request.resumed_tokens, is_censored=is_censored)
-            is_stale |= history.is_stale
-        if is_stale:
-            self._cache.clear()
+        if taught[2].is_stale or taught[3].is_stale:
+            self._forget_answers()
+        elif taught[0].is_stale or taught[1].is_stale:
+            self._cached -= len(self._cache.pop(leaf[:2], ()))
 
     def _taught(self, request: Request, leaf: LeafKey) -> tuple[LengthHistory, ...]:
         """The four histories of a request, made where missing, and freshest in the LRU order."""
