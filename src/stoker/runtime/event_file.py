@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,6 +20,8 @@ class EventFile:
     def __init__(self, path: Path, *, max_bytes: int = 64 * 2**20) -> None:
         self._path = path
         self._max_bytes = max_bytes
+        # The last write may meet one that is still under way in its thread.
+        self._lock = threading.Lock()
 
     async def follow(self, log: EventLog) -> None:
         """Write what `log` records, a few times a second, until cancelled; then the rest."""
@@ -35,6 +38,10 @@ class EventFile:
         if not events:
             return
         encoded = b"".join(msgspec.json.encode(event, enc_hook=str) + b"\n" for event in events)
+        with self._lock:
+            self._append(encoded)
+
+    def _append(self, encoded: bytes) -> None:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         if self._path.exists() and self._path.stat().st_size + len(encoded) > self._max_bytes:
             self._path.replace(self._path.with_name(self._path.name + ".1"))

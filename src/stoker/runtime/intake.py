@@ -173,12 +173,12 @@ def _decode(raw: bytes) -> _Fields:
         raise InvalidRequest(f"the body is not valid JSON: {error}", code="invalid_json") from None
 
 
-def _invalid(message: str) -> InvalidRequest:
+def _invalid(message: str, *, inside: str = "") -> InvalidRequest:
     place = _WHERE.search(message)
-    if place is None:
-        # Without a place it is about the whole body: an array, a string, nothing.
+    # Without a place it is about the whole: an array, a string, a number.
+    param = ".".join(filter(None, (inside, place[1] if place else "")))
+    if not param:
         return InvalidRequest("the body must be a JSON object")
-    param = place[1]
     unknown = _UNKNOWN.search(message)
     if unknown is not None:
         param = f"{param}.{unknown[1]}"
@@ -274,8 +274,7 @@ def _system_prompt(fields: _Fields) -> Raw:
     try:
         role = _MESSAGE.decode(messages[0]).role
     except msgspec.ValidationError as error:
-        problem = _WHERE.sub("", str(error))
-        raise InvalidRequest(f"messages[0]: {problem}", param="messages[0]") from None
+        raise _invalid(str(error), inside="messages[0]") from None
     return messages[0] if role in {"system", "developer"} else _ABSENT
 
 

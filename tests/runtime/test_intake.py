@@ -1,0 +1,197 @@
+"""What a body becomes: size, bounds, family, class; and what is refused, by the field's name."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stoker.core.errors import InvalidRequest
+from stoker.core.work import Priority, RequestId
+from stoker.runtime.intake import ENDPOINTS, parse, tier_priority
+
+CHAT = {"messages": [{"role": "user", "content": "hi"}]}
+
+
+def read(body, **options):
+    raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+    defaults = {"priority": Priority.P1, "request_id": RequestId("req_1"), "now": 100.0}
+    return parse(raw, **{**defaults, **options})
+
+
+@pytest.mark.parametrize(
+    ("body", "endpoint"),
+    [
+        (CHAT, "/v1/chat/completions"),
+        ({"prompt": "x"}, "/v1/completions"),
+        ({"prompt": ["x", "y"]}, "/v1/completions"),
+        ({"input": "x"}, "/v1/embeddings"),
+        ({"input": ["x"], "dimensions": 8}, "/v1/embeddings"),
+        ({"input": "x", "instructions": "be kind"}, "/v1/responses"),
+        ({"input": "x", "max_output_tokens": 5}, "/v1/responses"),
+        ({"input": "x", "store": False}, "/v1/responses"),
+        ({"input": "x", "stoker": {"endpoint": "/v1/responses"}}, "/v1/responses"),
+        ({"messages": None, "prompt": "x"}, "/v1/completions"),
+    ],
+)
+def test_the_body_tells_the_endpoint(body, endpoint):
+    assert read(body).endpoint == endpoint
+
+
+def test_a_body_without_our_fields_is_passed_on_byte_for_byte():
+    raw = b'{ "messages" : [{"role":"user","content":"\\u00e9"}],"priority": 3, "x":1e3}'
+
+    assert read(raw).body is raw
+
+
+def test_our_fields_are_taken_out_and_the_rest_stays_as_it_was():
+    raw = b'{"prompt":"x", "temperature": 1.50,"stoker":{"tenant":"me"},"service_tier":"fast"}'
+
+    inference = read(raw, has_tier=True)
+
+    assert inference.body == b'{"prompt":"x","temperature":1.50}'
+    assert inference.request.priority is Priority.P0
+    assert inference.request.tenant == "me"
+
+
+def test_the_scheduler_sees_sizes_and_bounds():
+    body = {**CHAT, "max_tokens": 7, "stream": True, "tools": [{"type": "function"}]}
+
+    inference = read(body)
+
+    sizes = len(json.dumps(CHAT["messages"])) + len(json.dumps(body["tools"]))
+    assert inference.request.prompt_bytes == sizes
+    assert inference.request.max_tokens == 7
+    assert inference.is_stream
+
+
+def test_max_completion_tokens_beats_max_tokens():
+    body = {**CHAT, "max_tokens": 7, "max_completion_tokens": 9}
+
+    assert read(body).request.max_tokens == 9
+
+
+def test_a_deadline_counts_from_now():
+    inference = read({**CHAT, "stoker": {"deadline_s": 5, "run_at": 1e9}})
+
+    assert inference.request.deadline_at == 105.0
+    assert inference.deadline_s == 5
+    assert inference.run_at == 1e9
+
+
+def test_requests_of_one_template_share_a_family():
+    def chat(system, user, **extra):
+        messages = [{"role": "system", "content": system}, {"role": "user", "content": user}]
+        return read({"messages": messages, **extra}).request.family
+
+    assert chat("summarise", "a") == chat("summarise", "b" * 500, temperature=1)
+    assert chat("summarise", "a") != chat("translate", "a")
+    assert chat("summarise", "a") != chat("summarise", "a", model="other")
+    assert chat("summarise", "a") != chat("summarise", "a", response_format={"type": "json"})
+    assert read({**CHAT, "stoker": {"family": "mine"}}).request.family == "mine"
+
+
+@pytest.mark.parametrize(
+    ("body", "param"),
+    [
+        (b"", None),
+        (b"{", None),
+        (b"[]", None),
+        (b'"text"', None),
+        (b"NaN", None),
+        (b"[" * 100_000, None),
+        (b'{"a":' + b"[" * 100_000, None),
+        ({}, None),
+        ({"messages": {}}, "messages"),
+        ({"messages": "hi"}, "messages"),
+        ({"messages": []}, "messages"),
+        ({"messages": [1]}, "messages[0]"),
+        ({"messages": [{"role": 1}]}, "messages[0].role"),
+        ({"prompt": 1}, "prompt"),
+        ({"input": {}}, "input"),
+        ({**CHAT, "max_tokens": "5"}, "max_tokens"),
+        ({**CHAT, "max_tokens": -1}, "max_tokens"),
+        ({**CHAT, "stream": "yes"}, "stream"),
+        ({**CHAT, "model": 3}, "model"),
+        ({**CHAT, "service_tier": 3}, "service_tier"),
+        ({**CHAT, "stoker": 3}, "stoker"),
+        ({**CHAT, "stoker": {"deadlin_s": 3}}, "stoker.deadlin_s"),
+        ({**CHAT, "stoker": {"deadline_s": 0}}, "stoker.deadline_s"),
+        ({**CHAT, "stoker": {"tenant": ""}}, "stoker.tenant"),
+        ({**CHAT, "stoker": {"endpoint": "/admin"}}, "stoker.endpoint"),
+        ({**CHAT, "stoker": {"endpoint": "/v1/completions"}}, "prompt"),
+    ],
+)
+def test_what_cannot_be_used_is_refused_by_name(body, param):
+    with pytest.raises(InvalidRequest) as error:
+        read(body)
+
+    assert error.value.param == param
+
+
+def test_the_route_decides_before_the_body_does():
+    with pytest.raises(InvalidRequest) as error:
+        read({"prompt": "x"}, endpoint="/v1/chat/completions")
+
+    assert error.value.param == "messages"
+
+
+def test_a_mapping_that_is_no_json_is_refused():
+    with pytest.raises(InvalidRequest, match="cannot be written as JSON"):
+        parse({"prompt": 1j}, priority=Priority.P1, request_id=RequestId("r"), now=0.0)
+
+
+@pytest.mark.parametrize(
+    ("tier", "priority"),
+    [
+        (None, Priority.P1),
+        ("auto", Priority.P1),
+        ("default", Priority.P1),
+        ("priority", Priority.P0),
+        ("fast", Priority.P0),
+        ("flex", Priority.P2),
+    ],
+)
+def test_a_tier_is_a_class(tier, priority):
+    assert tier_priority(tier, Priority.P1) is priority
+
+
+def test_an_unknown_tier_is_refused():
+    with pytest.raises(InvalidRequest) as error:
+        tier_priority("warp", Priority.P1)
+
+    assert error.value.param == "service_tier"
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=6), inner),
+    max_leaves=8,
+)
+known = st.sampled_from(
+    ["messages", "prompt", "input", "stream", "max_tokens", "stoker", "model", "service_tier"]
+)
+
+
+@given(st.dictionaries(known | st.text(max_size=5), json_values))
+def test_any_object_is_read_or_refused_and_nothing_is_lost(body):
+    raw = json.dumps(body).encode()
+    try:
+        inference = read(raw, has_tier=True)
+    except InvalidRequest:
+        return
+
+    assert inference.endpoint in ENDPOINTS
+    assert inference.request.prompt_bytes > 0
+    kept = {name: value for name, value in body.items() if name not in {"stoker", "service_tier"}}
+    sent = json.loads(inference.body)
+    assert {name: value for name, value in sent.items() if name in kept} == kept
+
+
+@given(st.binary(max_size=60))
+def test_any_bytes_are_read_or_refused(raw):
+    with contextlib.suppress(InvalidRequest):
+        assert read(raw).body == raw
