@@ -164,13 +164,22 @@ def test_running_requests_keep_a_fresh_start_from_looking_short() -> None:
 
 def test_noted_running_requests_are_replaced_by_the_next_note() -> None:
     predictor = taught(*[50] * 100)
-    predictor.note_in_flight([(request(), 1)])
+    predictor.note_in_flight([(request(), 1)] * 50)
     predictor.note_in_flight([])
     before = predictor.estimate(request())
     predictor.note_in_flight([(request(), 900)] * 50)
     assert predictor.estimate(request()) != before
 
     predictor.note_in_flight([])
+
+    assert predictor.estimate(request()) == before
+
+
+def test_a_few_running_requests_do_not_disturb_a_curve_that_rests_on_hundreds() -> None:
+    predictor = taught(*[50] * 400)
+    before = predictor.estimate(request())
+
+    predictor.note_in_flight([(request(), 900)] * 20)
 
     assert predictor.estimate(request()) == before
 

@@ -155,7 +155,7 @@ class LengthHistory:
         self._curve: LengthCurve | None = None
         self.is_stale = True
         self.in_flight: list[tuple[int, int]] = []
-        """(tokens seen, tokens at entry) of running requests; set `is_stale` after a change that matters."""
+        """(tokens seen, tokens at entry) of running requests; after a change, set `is_stale`."""
 
     @property
     def count(self) -> float:
@@ -165,7 +165,7 @@ class LengthHistory:
     @property
     def is_swayed_by_in_flight(self) -> bool:
         """Whether the running requests are enough, beside the finished ones, to move the curve."""
-        return len(self.in_flight) >= self.count * _REBUILD_SHARE / 2.0 and bool(self.in_flight)
+        return len(self.in_flight) > self.count * _REBUILD_SHARE / 2.0
 
     def add(self, length: int, *, entered: int = 0, is_censored: bool = False) -> None:
         """Learn one length; `is_censored` means that it would have been longer."""
