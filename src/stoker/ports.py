@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from stoker.core.events import EngineSample
 from stoker.core.jobs import Failure, JobError, JobState
@@ -127,6 +127,14 @@ class Engine(Protocol):
         Raises `EngineUnreachable` (retried once on a fresh connection when no byte had come) and
         `EngineRefused` for an HTTP error status.
         """
+
+
+@runtime_checkable
+class Restartable(Protocol):
+    """An engine whose process is ours."""
+
+    async def restart(self) -> None:
+        """End a hanging process; a fresh one comes up by itself."""
 
 
 # ---------------------------------------------------------------------------------- job store

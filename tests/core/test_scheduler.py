@@ -35,8 +35,8 @@ POLICY = Policy(p0_reserved_slots=1, p1_reserved_slots=1, ramp_s=0.0, p0_linger_
 
 
 def scheduler(slots: int = 8, policy: Policy = POLICY, **capacity: int) -> Scheduler:
-    it = Scheduler(policy, Capacity(requests=slots, **capacity), abort_grace_s=1.0)
-    it.handle(EngineUp(at=-100.0))
+    it = Scheduler(policy, Capacity(requests=slots, **capacity))
+    it.handle(EngineUp(at=-100.0, abort_grace_s=1.0))
     return it
 
 

@@ -17,6 +17,7 @@ class Box:
     limits: Limits = field(default_factory=Limits)
     is_engine_up: bool = False
     down_cause: str = "starting"
+    abort_grace_s: float = 0.0
     changed_at: float = float("-inf")
     """When the engine last came up or went down."""
     engine: EngineSample = field(default_factory=EngineSample)

@@ -122,6 +122,8 @@ class LimitsChanged:
 @dataclass(frozen=True, slots=True)
 class EngineUp:
     at: float
+    abort_grace_s: float = 0.0
+    """How long this engine may keep a slot after we hung up."""
 
 
 @dataclass(frozen=True, slots=True)

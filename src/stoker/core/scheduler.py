@@ -60,14 +60,12 @@ _QUIET = (FirstToken, Progressed)
 
 
 class Scheduler:
-    """All scheduling state. Construct it with a policy, a capacity and the engine's abort grace."""
+    """All scheduling state."""
 
     def __init__(
         self,
         policy: Policy | None = None,
         capacity: Capacity | None = None,
-        *,
-        abort_grace_s: float = 0.0,
     ) -> None:
         self.policy = policy or Policy()
         self.box = Box(capacity or Capacity(requests=1))
@@ -87,7 +85,6 @@ class Scheduler:
         self.admissions: Counter[tuple[Priority, Reason]] = Counter()
         self.outcomes: Counter[tuple[Priority, str]] = Counter()
         self.preemptions = 0
-        self._abort_grace_s = abort_grace_s
         self._preempted_at: dict[RequestId, float] = {}
 
     # ------------------------------------------------------------------ the two verbs of the shell
@@ -164,6 +161,7 @@ class Scheduler:
             case LimitsChanged(limits=limits):
                 box.limits = clamp(limits, box.capacity)
             case EngineUp(at=at):
+                box.abort_grace_s = event.abort_grace_s
                 if not box.is_engine_up:
                     box.is_engine_up, box.changed_at = True, at
             case DeadlineReached(at=at):
@@ -215,7 +213,7 @@ class Scheduler:
         if running is not None:
             self.learning.left(running, event)
             if event.outcome not in (Outcome.FINISHED, Outcome.FAILED):
-                self.ledger.depart(id, at, self._abort_grace_s)
+                self.ledger.depart(id, at, self.box.abort_grace_s)
         if not self.queues.count(request.priority) and request.priority is not Priority.P2:
             self.ageing.rest(request.priority)
 

@@ -92,6 +92,8 @@ class Dispatcher:
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = float("inf")
         self._events: deque[Event] = deque()
+        self._left = 0
+        self._empty: asyncio.Event | None = None
         self._is_handling = False
         self._is_closed = False
 
@@ -129,6 +131,9 @@ class Dispatcher:
             if ticket.future.done() and not ticket.future.cancelled():
                 ticket.future.exception()  # seen, even if cancellation won the race
             usage = permit.usage if permit and outcome is Outcome.FINISHED else None
+            self._left += 1
+            if not self._tickets and self._empty is not None:
+                self._empty.set()
             self.tell(Left(self._clock.monotonic(), request.id, outcome, usage))
 
     def tell(self, event: Event) -> None:
@@ -162,24 +167,25 @@ class Dispatcher:
         if tokens:
             self.tell(Progressed(self._clock.monotonic(), tokens))
 
-    def last_token_at(self) -> float | None:
-        """When the newest first token came, for telling a slow engine from a hanging one."""
-        times = [
-            ticket.permit.first_token_at or ticket.permit.admitted_at
-            for ticket in self._tickets.values()
-            if ticket.permit is not None
-        ]
-        return max(times, default=None)
-
-    @property
-    def in_flight(self) -> int:
-        """Requests here, waiting or running."""
-        return len(self._tickets)
+    def progress_mark(self) -> tuple[int, int]:
+        """Changes whenever any request moves: tells a slow engine from a hanging one."""
+        return self._left, self.output_tokens_running
 
     @property
     def output_tokens_running(self) -> int:
         """Output tokens that the running requests have shown so far."""
         return sum(t.permit.tokens for t in self._tickets.values() if t.permit is not None)
+
+    async def wait_empty(self, timeout_s: float) -> None:
+        """Return when nobody is here any more, or after `timeout_s`."""
+        if not self._tickets:
+            return
+        self._empty = asyncio.Event()
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._empty.wait()
+        except TimeoutError:
+            return
 
     def interrupt_all(self, cause: Exception) -> None:
         """End everything that is still here (the last step of a shutdown)."""

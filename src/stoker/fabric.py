@@ -1,0 +1,395 @@
+"""The fabric: the one place that knows every part. It builds them, owns them, and has five verbs.
+
+async with Fabric.open(config) as fabric:
+    async with await fabric.allocate_p0_priority(30):
+        answer = await fabric.run_p0({"messages": [...]})
+    job_id = await fabric.enqueue_p2({"prompt": "..."}, key="report-7")
+    result = await fabric.await_job(job_id)
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Generator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+import structlog
+
+from stoker.config import Config
+from stoker.core.errors import (
+    EngineInterrupted,
+    InvalidRequest,
+    JobFailed,
+    JobNotDone,
+    NotFound,
+)
+from stoker.core.events import DrainRequested
+from stoker.core.jobs import JobState, RetryPolicy
+from stoker.core.reasons import Reason
+from stoker.core.scheduler import Scheduler
+from stoker.core.snapshot import Snapshot, Story
+from stoker.core.views import why_background_waits
+from stoker.core.work import JobId, LeaseId, Priority, RequestId
+from stoker.ports import (
+    Clock,
+    Engine,
+    EngineAnswer,
+    EngineCall,
+    Enqueued,
+    Job,
+    JobStore,
+    NewJob,
+)
+from stoker.runtime import intake
+from stoker.runtime.calls import Calls, parsed_frames
+from stoker.runtime.clock import SystemClock
+from stoker.runtime.dispatcher import Dispatcher
+from stoker.runtime.engine_monitor import EngineMonitor, EngineStatus
+from stoker.runtime.housekeeping import Housekeeping
+from stoker.runtime.ids import Ids
+from stoker.runtime.intake import Inference
+from stoker.runtime.job_runner import JobRunner
+from stoker.runtime.leases import Lease, Leases
+from stoker.runtime.meter import ClassMeter, Meter
+from stoker.runtime.recorder import EventLog
+from stoker.runtime.waiters import Waiters
+from stoker.wiring import build_engine, build_store
+
+log = structlog.get_logger("stoker.fabric")
+
+Json = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class P2Submission:
+    """One background job to store."""
+
+    body: bytes
+    key: str | None = None
+    endpoint: str | None = None
+    batch: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FabricSnapshot:
+    """Everything that the dashboard, the metrics and `/v1/fabric/state` show."""
+
+    scheduler: Snapshot
+    engine: EngineStatus
+    jobs: Mapping[JobState, int]
+    meters: Mapping[Priority, ClassMeter]
+    jobs_held: int
+    uptime_s: float
+    background_waits_for: Reason | None
+
+
+class Fabric:
+    """Serve P0, P1 and durable P2 from one engine. Make it with `open` (or `assemble`)."""
+
+    def __init__(
+        self, config: Config, *, engine: Engine, store: JobStore, clock: Clock, log: EventLog
+    ) -> None:
+        self.config = config
+        self.engine = engine
+        self.jobs = store
+        self.clock = clock
+        self.log = log
+        self.ids = Ids(clock)
+        self.meter = Meter()
+        self._scheduler = Scheduler(config.policy)
+        self._dispatcher = Dispatcher(self._scheduler, clock, log)
+        self._waiters = Waiters(store, clock)
+        self._leases = Leases(self._dispatcher, config.policy, clock, self.ids)
+        self._monitor = EngineMonitor(
+            engine, self._dispatcher, clock, hang_timeout_s=config.engine.hang_timeout_s
+        )
+        self._calls = Calls(engine, self._dispatcher, self._monitor, self.meter, clock)
+        settings = config.jobs
+        self._runner = JobRunner(
+            store,
+            engine,
+            self._dispatcher,
+            self._calls,
+            self._waiters,
+            clock,
+            lease_s=settings.lease_s,
+            retry=RetryPolicy(
+                settings.max_attempts,
+                settings.first_delay_s,
+                settings.factor,
+                settings.max_delay_s,
+            ),
+        )
+        self._housekeeping = Housekeeping(
+            store, self._runner, self._waiters, clock, retention_s=settings.retention_s
+        )
+        self._opened_at = clock.monotonic()
+
+    # ------------------------------------------------------------------ life
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, config: Config | None = None) -> AsyncGenerator[Fabric]:
+        """Build everything that `config` names and run it while the block lasts.
+
+        Raises `ConfigError` and `StoreError`. An engine that does not answer yet is no error: the
+        fabric starts, says that it is not ready, and serves as soon as the engine does.
+        """
+        config = config or Config()
+        clock = SystemClock()
+        async with cls.assemble(
+            config, engine=build_engine(config), store=build_store(config), clock=clock
+        ) as fabric:
+            yield fabric
+
+    @classmethod
+    @asynccontextmanager
+    async def assemble(
+        cls,
+        config: Config,
+        *,
+        engine: Engine,
+        store: JobStore,
+        clock: Clock,
+        log: EventLog | None = None,
+    ) -> AsyncGenerator[Fabric]:
+        """The same from parts that the caller brings (tests, embedding)."""
+        await store.open()
+        try:
+            # Whoever held jobs before is gone: the data folder has one owner at a time.
+            orphans = await store.rescue(now=float("inf"))
+            await engine.start()
+            try:
+                fabric = cls(config, engine=engine, store=store, clock=clock, log=log or EventLog())
+                if orphans:
+                    fabric.log.record("JobsRescued", clock.monotonic(), {"count": orphans})
+                async with fabric._running():
+                    yield fabric
+            finally:
+                await engine.stop()
+        finally:
+            await store.close()
+
+    @asynccontextmanager
+    async def _running(self) -> AsyncGenerator[None]:
+        async with asyncio.TaskGroup() as tasks:
+            loops = [
+                tasks.create_task(self._monitor.run(), name="engine monitor"),
+                tasks.create_task(self._runner.run(), name="job runner"),
+                tasks.create_task(self._housekeeping.run(), name="housekeeping"),
+            ]
+            try:
+                yield
+            finally:
+                await self.drain(timeout_s=self.config.server.drain_timeout_s)
+                for loop in loops:
+                    loop.cancel()
+                self._dispatcher.close()
+
+    async def drain(self, timeout_s: float | None = None) -> None:
+        """Take nobody new, give background work back to the store, let the others finish."""
+        self._dispatcher.tell(DrainRequested(self.clock.monotonic()))
+        limit_s = self.config.server.drain_timeout_s if timeout_s is None else timeout_s
+        await self._dispatcher.wait_empty(limit_s)
+        self._dispatcher.interrupt_all(EngineInterrupted("the service is shutting down"))
+
+    async def wait_ready(self) -> None:
+        """Return when the engine has proved that it works."""
+        await self._monitor.wait_ready()
+
+    # ------------------------------------------------------------------ the five verbs
+
+    async def allocate_p0_priority(self, seconds: float) -> Lease:
+        """Keep the box for interactive work for `seconds`. Use it as `async with`, or release it.
+
+        Raises `InvalidRequest` for a time that is not in (0, policy.lease_max_s].
+        """
+        return self._leases.grant(seconds)
+
+    def run_p0(self, request: Json) -> Call:
+        """Run an interactive request: `await` it for the answer, or `async for` over its chunks."""
+        return Call(self, request, Priority.P0)
+
+    def run_p1(self, request: Json) -> Call:
+        """Run a normal request: `await` it for the answer, or `async for` over its chunks."""
+        return Call(self, request, Priority.P1)
+
+    async def enqueue_p2(self, request: Json, key: str | None = None) -> JobId:
+        """Store a background job; it is durable when this returns. Same key, same job."""
+        [enqueued] = await self.submit([P2Submission(msgspec.json.encode(request), key)])
+        return enqueued.id
+
+    async def await_job(self, job_id: JobId, timeout_s: float | None = None) -> dict[str, Any]:
+        """The engine's answer to a job, now or when it is done.
+
+        Raises `NotFound`, `JobNotDone` after `timeout_s`, and `JobFailed` when it was cancelled
+        or discarded.
+        """
+        job = await self._waiters.wait(job_id, timeout_s)
+        if not job.state.is_final:
+            raise JobNotDone(f"job {job_id} is still {job.state.value}; await it again")
+        if job.state is not JobState.COMPLETED:
+            error = job.error
+            code = error.code if error else job.state.value
+            message = error.message if error else f"it was {job.state.value}"
+            raise JobFailed(f"job {job_id}: {message}", code=code)
+        result = await self.jobs.result(job_id)
+        assert result is not None, f"{job_id} is completed without a result"
+        answer: dict[str, Any] = msgspec.json.decode(result)
+        return answer
+
+    # ------------------------------------------------------------------ for the shells
+
+    @asynccontextmanager
+    async def infer(self, inference: Inference) -> AsyncGenerator[EngineAnswer]:
+        """Wait for a turn and open the call. Leaving the block frees the slot on every path.
+
+        Raises `Rejected` and `EngineError`.
+        """
+        request = inference.request
+        call = EngineCall(request.id, inference.endpoint, inference.body, request.priority)
+        async with self._calls.open(request, call) as answer:
+            yield answer
+
+    async def submit(self, submissions: Sequence[P2Submission]) -> list[Enqueued]:
+        """Store background jobs, all or none. Raises `InvalidRequest`, `Conflict`, `StoreError`."""
+        now = self.clock.wall()
+        jobs = [self._new_job(submission, now) for submission in submissions]
+        enqueued = await self.jobs.enqueue(jobs, now=now)
+        self._runner.note_enqueued(sum(one.is_new for one in enqueued))
+        return enqueued
+
+    def _new_job(self, submission: P2Submission, now: float) -> NewJob:
+        id = self.ids.job()
+        inference = intake.parse(
+            submission.body,
+            endpoint=submission.endpoint,
+            priority=Priority.P2,
+            request_id=RequestId(id),
+            now=self.clock.monotonic(),
+        )
+        if submission.key is not None and not 0 < len(submission.key) <= 255:
+            raise InvalidRequest(
+                "the idempotency key must have 1 to 255 characters", param="Idempotency-Key"
+            )
+        deadline_s = inference.deadline_s or self.config.jobs.default_deadline_s
+        return NewJob(
+            id=id,
+            endpoint=inference.endpoint,
+            body=inference.body,
+            key=submission.key,
+            family=inference.request.family,
+            batch=submission.batch,
+            run_at=inference.run_at,
+            deadline_at=None if deadline_s is None else now + deadline_s,
+            max_attempts=self.config.jobs.max_attempts,
+        )
+
+    async def wait_job(self, job_id: JobId, timeout_s: float) -> Job:
+        """The job's row when it is final, or as it is after `timeout_s`. Raises `NotFound`."""
+        return await self._waiters.wait(job_id, timeout_s)
+
+    async def cancel_job(self, job_id: JobId) -> Job:
+        """Cancel it, waiting or running. Raises `NotFound`, or `Conflict` when it is over."""
+        return await self._runner.cancel(job_id)
+
+    async def retry_job(self, job_id: JobId) -> Job:
+        """Give a discarded or cancelled job a new life. Raises `NotFound`, `Conflict`."""
+        job = await self.jobs.retry(job_id, now=self.clock.wall())
+        self._runner.note_enqueued(1)
+        return job
+
+    def leases(self) -> list[Lease]:
+        """The active P0 leases, oldest first."""
+        return self._leases.active()
+
+    async def extend_lease(self, lease_id: LeaseId, seconds: float) -> Lease:
+        """Let a lease end `seconds` from now. Raises `NotFound`, `InvalidRequest`."""
+        return self._leases.extend(lease_id, seconds)
+
+    async def release_lease(self, lease_id: LeaseId) -> None:
+        """End a lease now. Raises `NotFound` when it is not active."""
+        if not self._leases.release(lease_id):
+            raise NotFound(f"no active P0 lease {lease_id}; it has ended, or never was")
+
+    def new_request_id(self) -> RequestId:
+        return self.ids.request()
+
+    def snapshot(self) -> FabricSnapshot:
+        """The state of everything, now (job counts: of the last second)."""
+        now = self.clock.monotonic()
+        jobs = self._runner.counts
+        is_waiting = bool(jobs[JobState.AVAILABLE])
+        return FabricSnapshot(
+            scheduler=self._scheduler.snapshot(now),
+            engine=self._monitor.status(),
+            jobs=jobs,
+            meters={priority: self.meter.of(priority, now) for priority in Priority},
+            jobs_held=self._runner.held,
+            uptime_s=now - self._opened_at,
+            background_waits_for=self._why_background_waits(now) if is_waiting else None,
+        )
+
+    def explain(self, id: str) -> Story:
+        """Why a request or a job is where it is, and its story. Raises `NotFound`."""
+        story = self._scheduler.explain(RequestId(id), self.clock.monotonic())
+        if story is None:
+            raise NotFound(f"no request {id} is remembered (the newest few thousand are)")
+        return story
+
+    def job_reason(self, job: Job) -> str | None:
+        """Why a job is not running, or not over; `None` when it is."""
+        if job.state in (JobState.SCHEDULED, JobState.RETRYABLE):
+            return job.state.value
+        if job.state is JobState.AVAILABLE:
+            return self._why_background_waits(self.clock.monotonic()).value
+        if job.state is JobState.RUNNING:
+            story = self._scheduler.explain(RequestId(job.id), self.clock.monotonic())
+            if story is not None and story.explanation is not None:
+                code: str = story.explanation.reason.value
+                return code
+        return None
+
+    def _why_background_waits(self, now: float) -> Reason:
+        return why_background_waits(self._scheduler, now).reason
+
+
+class Call:
+    """A request that has not been sent: `await` it for the whole answer, or `async for` over the
+    chunks of its stream. Each use sends it once.
+    """
+
+    def __init__(self, fabric: Fabric, request: Json, priority: Priority) -> None:
+        self._fabric = fabric
+        self._request = request
+        self._priority = priority
+
+    def __await__(self) -> Generator[Any, None, dict[str, Any]]:
+        return self._answer().__await__()
+
+    async def __aiter__(self) -> AsyncIterator[dict[str, Any]]:
+        async with self._fabric.infer(self._inference(is_stream=True)) as answer:
+            async for frame in answer.chunks():
+                for chunk in parsed_frames(frame):
+                    yield chunk
+
+    async def _answer(self) -> dict[str, Any]:
+        async with self._fabric.infer(self._inference(is_stream=False)) as answer:
+            body = b"".join([chunk async for chunk in answer.chunks()])
+        parsed: dict[str, Any] = msgspec.json.decode(body)
+        return parsed
+
+    def _inference(self, *, is_stream: bool) -> Inference:
+        fabric = self._fabric
+        request = {**self._request, "stream": is_stream}
+        if not is_stream:
+            del request["stream"]
+        return intake.parse(
+            request,
+            priority=self._priority,
+            request_id=fabric.new_request_id(),
+            now=fabric.clock.monotonic(),
+        )
