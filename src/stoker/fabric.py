@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
-import structlog
 
 from stoker.config import Config
 from stoker.core.errors import (
@@ -58,7 +57,7 @@ from stoker.runtime.recorder import EventLog
 from stoker.runtime.waiters import Waiters
 from stoker.wiring import build_engine, build_store
 
-log = structlog.get_logger("stoker.fabric")
+__all__ = ["Call", "Fabric", "FabricSnapshot", "Lease", "P2Submission"]
 
 Json = Mapping[str, Any]
 
@@ -175,6 +174,7 @@ class Fabric:
 
     @asynccontextmanager
     async def _running(self) -> AsyncGenerator[None]:
+        error: Exception | None = None
         async with asyncio.TaskGroup() as tasks:
             loops = [
                 tasks.create_task(self._monitor.run(), name="engine monitor"),
@@ -183,14 +183,21 @@ class Fabric:
             ]
             try:
                 yield
+            except Exception as caught:  # noqa: BLE001 - the caller's own; raised again below
+                error = caught
             finally:
-                await self.drain(timeout_s=self.config.server.drain_timeout_s)
+                await self.drain()
                 for loop in loops:
                     loop.cancel()
                 self._dispatcher.close()
+        if error is not None:  # as it was, not wrapped in the group's
+            raise error
 
     async def drain(self, timeout_s: float | None = None) -> None:
-        """Take nobody new, give background work back to the store, let the others finish."""
+        """Take nobody new, give background work back to the store, let the others finish.
+
+        Those that have not finished after `timeout_s` (server.drain_timeout_s) are broken off.
+        """
         self._dispatcher.tell(DrainRequested(self.clock.monotonic()))
         limit_s = self.config.server.drain_timeout_s if timeout_s is None else timeout_s
         await self._dispatcher.wait_empty(limit_s)
@@ -314,6 +321,10 @@ class Fabric:
         """End a lease now. Raises `NotFound` when it is not active."""
         if not self._leases.release(lease_id):
             raise NotFound(f"no active P0 lease {lease_id}; it has ended, or never was")
+
+    async def models(self) -> tuple[int, bytes]:
+        """The engine's list of models, verbatim, with its HTTP status. Raises `EngineError`."""
+        return await self.engine.models()
 
     def new_request_id(self) -> RequestId:
         return self.ids.request()

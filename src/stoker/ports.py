@@ -121,6 +121,9 @@ class Engine(Protocol):
     async def count_prompt_tokens(self, endpoint: str, body: bytes) -> int | None:
         """Exact prompt tokens, where the engine has a tokenizer endpoint; else `None`."""
 
+    async def models(self) -> tuple[int, bytes]:
+        """Its `/v1/models`: status and body, verbatim. Raises `EngineError`."""
+
     def send(self, call: EngineCall) -> AbstractAsyncContextManager[EngineAnswer]:
         """Open one call. Leaving the block early hangs up, which aborts it in the engine.
 

@@ -34,6 +34,9 @@ READY_TTL_S = 15.0
 """How long one completion, probed or real, proves that the engine works."""
 PROBE_TIMEOUT_S = 20.0
 RETRY_S = 0.5
+SAMPLE_TIMEOUT_S = 3.0
+MOVING_S = 2.0
+"""Streams that moved within this time prove that the engine lives, whatever its gauges say."""
 FAILURES_TO_DOWN = 3
 """Failed samples in a row before a probe decides; a scrape may be late on a busy engine."""
 
@@ -157,32 +160,36 @@ class EngineMonitor:
         doubt = self._why_doubt()
         if doubt is None:
             return
-        is_hanging = doubt is Doubt.HANGS
-        if await self._probe(self._hang_timeout_s if is_hanging else PROBE_TIMEOUT_S):
+        # A busy engine may take long to reach a newcomer; only an idle one has no excuse.
+        timeout_s = PROBE_TIMEOUT_S
+        if not self._dispatcher.scheduler.ledger.is_idle:
+            timeout_s = max(timeout_s, self._hang_timeout_s)
+        if await self._probe(timeout_s):
             self._failures = 0
             self._progress_at = self._clock.monotonic()
             return
         await self._go_down(f"{doubt.value} ({self._cause})")
-        if is_hanging and isinstance(self._engine, Restartable):
+        if doubt is Doubt.HANGS and isinstance(self._engine, Restartable):
             await self._engine.restart()
 
     def _why_doubt(self) -> Doubt | None:
         now = self._clock.monotonic()
         is_idle = self._dispatcher.scheduler.ledger.is_idle
-        if self._failures >= FAILURES_TO_DOWN:
+        stuck_s = self._stuck_s(now, is_idle=is_idle)
+        if self._failures >= FAILURES_TO_DOWN and (is_idle or stuck_s > MOVING_S):
             return Doubt.SILENT
-        if self._is_stuck(now, is_idle=is_idle):
+        if stuck_s > self._hang_timeout_s:
             return Doubt.HANGS
         if is_idle and now - (self._proved_at or float("-inf")) > READY_TTL_S:
             return Doubt.UNPROVED
         return None
 
-    def _is_stuck(self, now: float, *, is_idle: bool) -> bool:
-        """Requests run and neither they nor the engine's counters have moved for too long."""
+    def _stuck_s(self, now: float, *, is_idle: bool) -> float:
+        """For how long requests run and neither they nor the engine's counters have moved."""
         progress = (self._dispatcher.progress_mark(), self._counters)
         if progress != self._progress or is_idle:
             self._progress, self._progress_at = progress, now
-        return now - self._progress_at > self._hang_timeout_s
+        return now - self._progress_at
 
     async def _round_down(self) -> None:
         """Try to bring it up: a completion, then its limits."""
@@ -210,9 +217,10 @@ class EngineMonitor:
 
     async def _sample(self) -> bool:
         try:
-            sample = await self._engine.sample()
-        except EngineError as error:
-            self._cause = str(error)
+            async with asyncio.timeout(SAMPLE_TIMEOUT_S):
+                sample = await self._engine.sample()
+        except (EngineError, TimeoutError) as error:
+            self._cause = str(error) or f"no gauges within {SAMPLE_TIMEOUT_S:g} s"
             return False
         self._counters = (sample.prompt_tokens_total, sample.output_tokens_total)
         if self._engine.traits.has_telemetry:
