@@ -27,7 +27,7 @@ class HttpClient:
     """Talks to one base address. Nothing limits how many calls are in flight: the fabric does."""
 
     def __init__(self, url: str, *, api_key: str | None = None) -> None:
-        self.url = url.rstrip("/").removesuffix("/v1")
+        self.url = base_url(url)
         self._headers = {"Accept-Encoding": "identity", "Content-Type": "application/json"}
         if api_key is not None:
             self._headers["Authorization"] = f"Bearer {api_key}"
@@ -121,6 +121,11 @@ class HttpClient:
 
     def _unreachable(self, error: BaseException) -> EngineUnreachable:
         return EngineUnreachable(f"no answer from the engine at {self.url}: {error!r}")
+
+
+def base_url(url: str) -> str:
+    """The address without the `/v1` that OpenAI clients are given."""
+    return url.rstrip("/").removesuffix("/v1")
 
 
 def _payload(body: bytes | None) -> bytes | io.BytesIO | None:

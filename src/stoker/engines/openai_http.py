@@ -26,7 +26,7 @@ from stoker.engines.answers import (
 )
 from stoker.engines.bodies import Outbound, prepare
 from stoker.engines.bodies import Wire as BodyWire
-from stoker.engines.http_client import HttpClient
+from stoker.engines.http_client import HttpClient, base_url
 from stoker.ports import EngineAnswer, EngineCall, EngineTraits
 
 DEFAULT_STALL_TIMEOUT_S = 120.0
@@ -97,6 +97,10 @@ class HttpEngine:
     def url(self) -> str:
         """Where the engine answers."""
         return self._http.url
+
+    def move(self, url: str) -> None:
+        """Talk to another address from now on: the same engine, started anew."""
+        self._http.url = base_url(url)
 
     @property
     def traits(self) -> EngineTraits:
