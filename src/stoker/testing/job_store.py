@@ -40,12 +40,13 @@ class InMemoryJobStore:
         self._is_open = False
 
     async def enqueue(self, jobs: Sequence[NewJob], *, now: float) -> list[Enqueued]:
-        before = dict(self._all())
-        try:
-            return [self._enqueue_one(job, now) for job in jobs]
-        except Conflict:
-            self._rows = before
-            raise
+        added: list[_Row] = []
+        answers = [self._enqueue_one(job, added, now) for job in jobs]
+        ids = [row.job.id for row in added]
+        if len(set(ids)) < len(ids) or not self._all().keys().isdisjoint(ids):
+            raise Conflict("a job with this id exists already", code="job_exists")
+        self._rows.update(zip(ids, added, strict=True))
+        return answers
 
     async def claim(self, count: int, *, lease_s: float, now: float) -> list[ClaimedJob]:
         waiting = [row for row in self._all().values() if row.job.state is JobState.AVAILABLE]
@@ -231,8 +232,9 @@ class InMemoryJobStore:
         row = self._all().get(id)
         return None if row is None or row.lease_id != lease_id else row
 
-    def _enqueue_one(self, new: NewJob, now: float) -> Enqueued:
-        known = self._with_key(new.key)
+    def _enqueue_one(self, new: NewJob, added: list[_Row], now: float) -> Enqueued:
+        rows = [*self._all().values(), *added] if new.key is not None else []
+        known = next((row for row in rows if row.job.key == new.key), None)
         if known is not None:
             if (known.job.endpoint, known.body) != (new.endpoint, new.body):
                 raise Conflict(
@@ -241,15 +243,8 @@ class InMemoryJobStore:
                     code="idempotency_conflict",
                 )
             return Enqueued(known.job.id, is_new=False)
-        if new.id in self._rows:
-            raise Conflict("a job with this id exists already", code="job_exists")
-        self._rows[new.id] = _Row(_first_life(new, now), new.body)
+        added.append(_Row(_first_life(new, now), new.body))
         return Enqueued(new.id, is_new=True)
-
-    def _with_key(self, key: str | None) -> _Row | None:
-        if key is None:
-            return None
-        return next((row for row in self._rows.values() if row.job.key == key), None)
 
     def _claim_one(self, row: _Row, lease_until: float, now: float) -> ClaimedJob:
         self._leases += 1
