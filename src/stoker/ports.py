@@ -211,7 +211,9 @@ class JobStore(Protocol):
     """Durable jobs. Every write is one transaction; `now` is wall seconds from the caller.
 
     Methods raise `StoreError` when the database cannot be used. Each state change obeys
-    `core.jobs.TRANSITIONS`; each change to a running job is conditional on its lease.
+    `core.jobs.TRANSITIONS`; each change to a running job is conditional on its lease. A running
+    job whose cancel was asked never becomes available again: `release`, a retryable `fail` and
+    `rescue` cancel it.
     """
 
     async def open(self) -> None:
@@ -220,7 +222,10 @@ class JobStore(Protocol):
     async def close(self) -> None: ...
 
     async def enqueue(self, jobs: Sequence[NewJob], *, now: float) -> list[Enqueued]:
-        """Insert all or none; durable when it returns. Raises `Conflict` for a reused key."""
+        """Insert all or none; durable when it returns.
+
+        Raises `Conflict`: `idempotency_conflict` for a reused key, `job_exists` for a reused id.
+        """
 
     async def claim(self, count: int, *, lease_s: float, now: float) -> list[ClaimedJob]:
         """Take up to `count` available jobs, oldest first; each attempt is counted here."""
@@ -247,7 +252,10 @@ class JobStore(Protocol):
         is_preempted: bool,
         now: float,
     ) -> bool:
-        """Give it back unfinished: available at once, at its old place, no attempt counted."""
+        """Give it back unfinished: available at once, at its old place, no attempt counted.
+
+        Without a checkpoint it keeps the one that it had; a failed attempt drops it.
+        """
 
     async def finish_cancel(self, id: JobId, lease_id: str, *, now: float) -> bool:
         """Turn a running job whose cancel was requested into `cancelled`, if still ours."""
@@ -268,10 +276,16 @@ class JobStore(Protocol):
         """Delete finished jobs, payloads and results included; at most `limit` rows."""
 
     async def cancel(self, id: JobId, *, now: float) -> Job:
-        """Cancel a waiting job at once; ask it of a running one. Raises `NotFound`, `Conflict`."""
+        """Cancel a waiting job at once; ask it of a running one; a cancelled one stays as it is.
+
+        Raises `NotFound`, and `Conflict` for a completed or discarded job.
+        """
 
     async def retry(self, id: JobId, *, now: float) -> Job:
-        """Give a discarded or cancelled job a new life. Raises `NotFound`, `Conflict`."""
+        """Give a discarded or cancelled job a new life; a deadline that has passed is dropped.
+
+        Raises `NotFound`, `Conflict`.
+        """
 
     async def get(self, id: JobId) -> Job:
         """Raises `NotFound`."""
