@@ -1,0 +1,140 @@
+"""The routes, as one ASGI application without any middleware."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route, Router
+
+from stoker.api.asgi import ClientGone, Receive, Scope, Send, send_problem, while_connected
+from stoker.api.inference import InferenceEndpoint
+from stoker.api.jobs import Jobs
+from stoker.api.leases import Leases
+from stoker.api.metrics import Metrics
+from stoker.api.problems import RETRY_SOON_S, MethodNotAllowed
+from stoker.api.views import Events, Views
+from stoker.core.errors import NotFound, Rejected
+from stoker.core.reasons import Explanation, Reason
+from stoker.core.work import Priority
+from stoker.fabric import Fabric
+from stoker.runtime import intake
+
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+class App:
+    """`App(fabric)` serves a fabric that somebody else opened and will close."""
+
+    def __init__(self, fabric: Fabric) -> None:
+        self._fabric = fabric
+        self.closing = asyncio.Event()
+        """Set it when the server stops: long polls and event streams then end."""
+        self._metrics = Metrics(fabric)
+        self._router = Router(self._routes(), redirect_slashes=False, default=self._not_found)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        assert scope["type"] == "http", "run the server with lifespan and websockets off"
+        scope["app"] = self  # Starlette then reports a wrong method as an exception
+        try:
+            await self._router(scope, receive, send)
+        except HTTPException as error:
+            allowed = (error.headers or {}).get("Allow", "")
+            wrong = MethodNotAllowed(scope["method"], scope["path"], allowed)
+            await send_problem(send, wrong, request_id=self._fabric.new_request_id())
+
+    async def _not_found(self, scope: Scope, receive: Receive, send: Send) -> None:
+        error = NotFound(f"no such path: {scope['path'][:200]}")
+        await send_problem(send, error, request_id=self._fabric.new_request_id())
+
+    def _routes(self) -> list[Route]:
+        # The router tries them in this order: the busiest come first.
+        return [*self._inference_routes(), *self._job_routes(), *self._other_routes()]
+
+    def _inference_routes(self) -> list[Route]:
+        fabric = self._fabric
+        paths = {"/v1/p0": Priority.P0, "/v1/p1": Priority.P1}
+        native = [
+            Route(path, InferenceEndpoint(fabric, priority), methods=["POST"])
+            for path, priority in paths.items()
+        ]
+        openai = [
+            Route(
+                path,
+                InferenceEndpoint(fabric, Priority.P1, endpoint=path, has_tier=True),
+                methods=["POST"],
+            )
+            for path in intake.ENDPOINTS
+        ]
+        return [*native, *openai]
+
+    def _job_routes(self) -> list[Route]:
+        jobs = Jobs(self._fabric)
+        return [
+            self._route("POST", "/v1/p2", jobs.enqueue),
+            self._route("GET", "/v1/p2", jobs.list),
+            self._route("GET", "/v1/p2/{job_id}", jobs.show, is_long=True),
+            self._route("DELETE", "/v1/p2/{job_id}", jobs.cancel),
+            self._route("POST", "/v1/p2/{job_id}/retry", jobs.retry),
+        ]
+
+    def _other_routes(self) -> list[Route]:
+        leases, views = Leases(self._fabric), Views(self._fabric, self._metrics)
+        return [
+            self._route("POST", "/v1/p0/lease", leases.grant),
+            self._route("GET", "/v1/p0/lease", leases.list),
+            self._route("POST", "/v1/p0/lease/{lease_id}/extend", leases.extend),
+            self._route("DELETE", "/v1/p0/lease/{lease_id}", leases.release),
+            self._route("GET", "/v1/models", views.models),
+            self._route("GET", "/healthz", views.healthz),
+            self._route("GET", "/readyz", views.readyz),
+            self._route("GET", "/metrics", views.prometheus),
+            self._route("GET", "/v1/fabric/state", views.state),
+            self._route("GET", "/v1/fabric/explain/{id}", views.explain),
+            Route("/v1/fabric/events", Events(self._fabric, self.closing), methods=["GET"]),
+        ]
+
+    def _route(self, method: str, path: str, handler: Handler, *, is_long: bool = False) -> Route:
+        closing = self.closing if is_long else None
+        return Route(path, _Endpoint(self._fabric, handler, closing), methods=[method])
+
+
+@dataclass(frozen=True, slots=True)
+class _Endpoint:
+    """A Starlette-style handler whose errors become problems.
+
+    With `closing` it may wait long and takes no body: it ends when its client hangs up, or when
+    the server closes.
+    """
+
+    fabric: Fabric
+    handler: Handler
+    closing: asyncio.Event | None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self.closing is None:
+            await self._answer(scope, receive, send)
+            return
+        is_answered = False
+        async with while_connected(receive, closing=self.closing):
+            await self._answer(scope, receive, send)
+            is_answered = True
+        if not is_answered and self.closing.is_set():
+            error = Rejected(Explanation(Reason.DRAINING), retry_after_s=RETRY_SOON_S)
+            await send_problem(send, error, request_id=self.fabric.new_request_id())
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request_id = self.fabric.new_request_id()
+        try:
+            response = await self.handler(Request(scope, receive))
+        except ClientGone:
+            return
+        except Exception as error:  # noqa: BLE001 - the task's boundary: logged and answered
+            await send_problem(send, error, request_id=request_id)
+            return
+        response.headers["x-stoker-request-id"] = request_id
+        await response(scope, receive, send)

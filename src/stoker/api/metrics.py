@@ -1,0 +1,297 @@
+"""Prometheus metrics: gauges and counters read from one snapshot, histograms observed at the edge.
+
+The table `FAMILIES` is the documentation too: docs/reference/metrics.md is made from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+from prometheus_client import CollectorRegistry, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from stoker.core.work import Priority
+from stoker.fabric import Fabric, FabricSnapshot
+from stoker.runtime.meter import Finished
+
+Sample = tuple[tuple[str, ...], float]
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """One metric: its name, its labels, and how to read it from a snapshot."""
+
+    name: str
+    kind: str
+    help: str
+    labels: tuple[str, ...]
+    read: Callable[[FabricSnapshot], Iterable[Sample]]
+
+
+class Metrics:
+    """The metrics of one fabric."""
+
+    def __init__(self, fabric: Fabric) -> None:
+        self._fabric = fabric
+        self._registry = CollectorRegistry()
+        self._collector = _SnapshotCollector()
+        self._registry.register(self._collector)
+        self._first_token = _histogram(self._registry, FIRST_TOKEN, _TTFT_BUCKETS)
+        self._end = _histogram(self._registry, DURATION, _DURATION_BUCKETS)
+        fabric.meter.listen(self._observe)
+
+    def exposition(self) -> bytes:
+        """All metrics in Prometheus' text format."""
+        self._collector.snapshot = self._fabric.snapshot()
+        return generate_latest(self._registry)
+
+    def _observe(self, finished: Finished) -> None:
+        self._end[finished.priority].observe(finished.e2e_s)
+        if finished.ttft_s is not None:
+            self._first_token[finished.priority].observe(finished.ttft_s)
+
+
+FIRST_TOKEN = (
+    "stoker_ttft_seconds",
+    "Time to first token (of an answer that is not streamed: to its whole), waiting included.",
+)
+DURATION = (
+    "stoker_request_seconds",
+    "Whole time of answered requests, waiting included.",
+)
+_TTFT_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1, 1.5, 2, 3, 5, 10, 20, 30, 60, 120)
+_DURATION_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1, 2, 4, 8, 15, 30, 60, 120, 300, 600, 1200)
+
+
+class _SnapshotCollector(Collector):
+    snapshot: FabricSnapshot | None = None
+
+    def collect(self) -> Iterator[Metric]:
+        """The families as of the snapshot; registration asks before there is one."""
+        for family in FAMILIES:
+            yield _empty(family) if self.snapshot is None else _metric(family, self.snapshot)
+
+
+def _metric(family: Family, snapshot: FabricSnapshot) -> Metric:
+    metric = _empty(family)
+    for labels, value in family.read(snapshot):
+        metric.add_metric(labels, value)
+    return metric
+
+
+def _empty(family: Family) -> CounterMetricFamily | GaugeMetricFamily:
+    kind = CounterMetricFamily if family.kind == "counter" else GaugeMetricFamily
+    return kind(family.name, family.help, labels=family.labels)
+
+
+def _histogram(
+    registry: CollectorRegistry, named: tuple[str, str], buckets: tuple[float, ...]
+) -> dict[Priority, Histogram]:
+    histogram = Histogram(*named, ["priority"], registry=registry, buckets=buckets)
+    # Resolved once: `labels()` takes a lock and a lookup, and this is the hot path.
+    return {priority: histogram.labels(priority.label) for priority in Priority}
+
+
+# ---------------------------------------------------------------------------- the readings
+
+
+def _of(value: float | None) -> Iterator[Sample]:
+    """A gauge that nobody knows is absent, never 0."""
+    if value is not None:
+        yield (), float(value)
+
+
+def _waiting(snapshot: FabricSnapshot) -> Iterator[Sample]:
+    for priority, view in snapshot.scheduler.classes.items():
+        yield (priority.label,), view.waiting
+
+
+def _running(snapshot: FabricSnapshot) -> Iterator[Sample]:
+    for priority, view in snapshot.scheduler.classes.items():
+        yield (priority.label,), view.running
+
+
+def _oldest_wait(snapshot: FabricSnapshot) -> Iterator[Sample]:
+    for priority, view in snapshot.scheduler.classes.items():
+        yield (priority.label,), view.oldest_wait_s or 0.0
+
+
+def _blocked(snapshot: FabricSnapshot) -> Iterator[Sample]:
+    for priority, view in snapshot.scheduler.classes.items():
+        if view.blocked_by is not None:
+            yield (priority.label, view.blocked_by.reason.value), 1.0
+
+
+def _limit_requests(snapshot: FabricSnapshot) -> Iterator[Sample]:
+    limits, capacity = snapshot.scheduler.limits, snapshot.scheduler.capacity
+    learned = (limits.requests_p0, limits.requests_p1, limits.requests_p2)
+    for priority, limit in zip(Priority, learned, strict=True):
+        yield (priority.label,), capacity.requests if limit is None else limit
+
+
+def _limit_tokens(snapshot: FabricSnapshot) -> Iterator[Sample]:
+    learned = snapshot.scheduler.limits.tokens
+    return _of(snapshot.scheduler.capacity.kv_tokens if learned is None else learned)
+
+
+def _admissions(snapshot: FabricSnapshot) -> Iterator[Sample]:
+    for (priority, reason), count in snapshot.scheduler.admissions.items():
+        yield (priority.label, reason.value), count
+
+
+def _outcomes(snapshot: FabricSnapshot) -> Iterator[Sample]:
+    for (priority, outcome), count in snapshot.scheduler.outcomes.items():
+        yield (priority.label, outcome), count
+
+
+def _jobs(snapshot: FabricSnapshot) -> Iterator[Sample]:
+    for state, count in snapshot.jobs.items():
+        yield (state.value,), count
+
+
+_BY_PRIORITY = ("priority",)
+
+FAMILIES = (
+    Family(
+        "stoker_requests_waiting",
+        "gauge",
+        "Requests that wait for admission.",
+        _BY_PRIORITY,
+        _waiting,
+    ),
+    Family(
+        "stoker_requests_running",
+        "gauge",
+        "Requests in the engine.",
+        _BY_PRIORITY,
+        _running,
+    ),
+    Family(
+        "stoker_oldest_wait_seconds",
+        "gauge",
+        "How long the oldest waiting request has waited.",
+        _BY_PRIORITY,
+        _oldest_wait,
+    ),
+    Family(
+        "stoker_blocked",
+        "gauge",
+        "1 while the head of a class waits, by the reason why.",
+        ("priority", "reason"),
+        _blocked,
+    ),
+    Family(
+        "stoker_limit_requests",
+        "gauge",
+        "Most requests of a class in the engine: the learned ceiling, or the engine's slots.",
+        _BY_PRIORITY,
+        _limit_requests,
+    ),
+    Family(
+        "stoker_limit_tokens",
+        "gauge",
+        "Most tokens in flight: the learned ceiling, or the engine's KV cache.",
+        (),
+        _limit_tokens,
+    ),
+    Family(
+        "stoker_admission_total",
+        "counter",
+        "Decisions on requests, by reason; `admitted`, or why one was refused or first waited.",
+        ("priority", "reason"),
+        _admissions,
+    ),
+    Family(
+        "stoker_requests_total",
+        "counter",
+        "Requests that have left, by outcome.",
+        ("priority", "outcome"),
+        _outcomes,
+    ),
+    Family(
+        "stoker_jobs",
+        "gauge",
+        "Jobs in the store.",
+        ("state",),
+        _jobs,
+    ),
+    Family(
+        "stoker_preemptions_total",
+        "counter",
+        "Running requests whose slot was taken back.",
+        (),
+        lambda snapshot: _of(snapshot.scheduler.preemptions),
+    ),
+    Family(
+        "stoker_actual_tokens_in_flight",
+        "gauge",
+        "Tokens that running requests hold now: prompts and output so far.",
+        (),
+        lambda snapshot: _of(snapshot.scheduler.held_tokens),
+    ),
+    Family(
+        "stoker_predicted_tokens_in_flight",
+        "gauge",
+        "Tokens that the same requests are predicted to hold at their ends.",
+        (),
+        lambda snapshot: _of(snapshot.scheduler.predicted_final_tokens),
+    ),
+    Family(
+        "stoker_kv_peak_forecast_tokens",
+        "gauge",
+        "Forecast peak of the KV cache over the lives of the running requests.",
+        (),
+        lambda snapshot: _of(snapshot.scheduler.kv_peak_forecast_tokens),
+    ),
+    Family(
+        "stoker_forecast_coverage_ratio",
+        "gauge",
+        "Share of finished requests that stayed below their forecast.",
+        (),
+        lambda snapshot: _of(snapshot.scheduler.forecast_coverage),
+    ),
+    Family(
+        "stoker_engine_up",
+        "gauge",
+        "1 while the engine finishes its small completion.",
+        (),
+        lambda snapshot: _of(float(snapshot.engine.is_ready)),
+    ),
+    Family(
+        "stoker_engine_telemetry_age_seconds",
+        "gauge",
+        "Age of the engine's gauges.",
+        (),
+        lambda snapshot: _of(snapshot.scheduler.telemetry_age_s),
+    ),
+    Family(
+        "stoker_engine_kv_cache_usage_ratio",
+        "gauge",
+        "Share of the engine's KV cache in use, as the engine says.",
+        (),
+        lambda snapshot: _of(snapshot.scheduler.engine.kv_cache_usage),
+    ),
+    Family(
+        "stoker_engine_requests_waiting",
+        "gauge",
+        "Requests in the engine's own queue; lasting values above 0 mean that we overrun it.",
+        (),
+        lambda snapshot: _of(snapshot.scheduler.engine.waiting),
+    ),
+    Family(
+        "stoker_p0_lease_active",
+        "gauge",
+        "P0 leases that are active.",
+        (),
+        lambda snapshot: _of(len(snapshot.scheduler.leases)),
+    ),
+    Family(
+        "stoker_p0_held",
+        "gauge",
+        "1 while interactive work holds the box: a lease, traffic, or its linger.",
+        (),
+        lambda snapshot: _of(float(snapshot.scheduler.is_p0_held)),
+    ),
+)

@@ -1,0 +1,175 @@
+"""The one place where an exception becomes an HTTP error: status, code, headers, body."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import singledispatch
+
+import structlog
+
+from stoker.api.wire import encode
+from stoker.core.errors import (
+    Conflict,
+    EngineError,
+    EngineRefused,
+    InvalidRequest,
+    JobNotDone,
+    NotFound,
+    Rejected,
+    StoreError,
+)
+from stoker.core.reasons import Reason
+
+Header = tuple[bytes, bytes]
+
+RETRY_MAX_S = 120
+"""The official OpenAI clients do not retry at all when told to wait longer."""
+RETRY_SOON_S = 2.0
+"""What a caller is told to wait where nothing better is known."""
+
+log = structlog.get_logger("stoker.api")
+
+
+class BodyTooLarge(Exception):
+    """The request body is above `server.body_max_bytes`."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"the body is larger than {limit} bytes (server.body_max_bytes)")
+        self.limit = limit
+
+
+class MethodNotAllowed(Exception):
+    """The path exists, but not with this method."""
+
+    def __init__(self, method: str, path: str, allowed: str) -> None:
+        super().__init__(f"{path} does not take {method}; it takes {allowed}")
+        self.allowed = allowed
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """An error as it goes out."""
+
+    status: int
+    body: bytes
+    headers: Sequence[Header]
+
+
+def problem(error: BaseException, *, request_id: str) -> Problem:
+    """Describe any error for a client. Unexpected ones are logged here, with their traceback."""
+    return _describe(error, request_id)
+
+
+@singledispatch
+def _describe(error: BaseException, request_id: str) -> Problem:
+    log.error("internal error", request_id=request_id, exc_info=error)
+    message = f"internal error; the log has the details under {request_id}"
+    return _problem(500, message, code="internal_error")
+
+
+@_describe.register
+def _(error: InvalidRequest, _request_id: str) -> Problem:
+    return _problem(400, str(error), code=error.code, param=error.param, is_retryable=False)
+
+
+@_describe.register
+def _(error: NotFound, _request_id: str) -> Problem:
+    return _problem(404, str(error), code=error.code, is_retryable=False)
+
+
+@_describe.register
+def _(error: Conflict, _request_id: str) -> Problem:
+    return _problem(409, str(error), code=error.code, is_retryable=False)
+
+
+@_describe.register
+def _(error: JobNotDone, _request_id: str) -> Problem:
+    return _problem(408, str(error), code=error.code, is_retryable=True)
+
+
+@_describe.register
+def _(error: BodyTooLarge, _request_id: str) -> Problem:
+    return _problem(413, str(error), code="body_too_large", is_retryable=False)
+
+
+@_describe.register
+def _(error: MethodNotAllowed, _request_id: str) -> Problem:
+    found = _problem(405, str(error), code="method_not_allowed", is_retryable=False)
+    return Problem(found.status, found.body, [*found.headers, (b"allow", error.allowed.encode())])
+
+
+@_describe.register
+def _(error: StoreError, _request_id: str) -> Problem:
+    return _problem(503, str(error), code=error.code, retry_after_s=RETRY_SOON_S)
+
+
+@_describe.register
+def _(error: EngineError, _request_id: str) -> Problem:
+    retry_after_s = RETRY_SOON_S if error.retryable else None
+    return _problem(
+        502,
+        str(error),
+        code=error.code,
+        retry_after_s=retry_after_s,
+        is_retryable=error.retryable,
+    )
+
+
+@_describe.register
+def _(error: EngineRefused, _request_id: str) -> Problem:
+    # Its own words and its own status, so that a client sees what it would see without us.
+    headers = [(b"content-type", error.content_type.encode()), (b"x-stoker-reason", b"engine")]
+    return Problem(error.status, error.body, headers)
+
+
+@_describe.register
+def _(error: Rejected, _request_id: str) -> Problem:
+    why = error.explanation
+    return _problem(
+        _STATUS_OF_REASON.get(why.reason, 503),
+        str(error),
+        code=why.reason.value,
+        retry_after_s=error.retry_after_s,
+        is_retryable=why.is_retryable and why.reason is not Reason.EXCEEDS_CAPACITY,
+        reason=why.reason.value,
+        knob=why.knob,
+        measured=why.measured,
+        limit=why.limit,
+        note=why.note,
+    )
+
+
+_STATUS_OF_REASON = {
+    Reason.EXCEEDS_CAPACITY: 400,
+    Reason.QUEUE_FULL: 429,
+    Reason.QUEUE_TIMEOUT: 503,
+    Reason.ENGINE_UNAVAILABLE: 503,
+    Reason.DRAINING: 503,
+}
+
+_TYPES = {404: "not_found_error", 409: "conflict_error", 429: "rate_limit_error"}
+
+
+def _problem(
+    status: int,
+    message: str,
+    *,
+    code: str,
+    param: str | None = None,
+    retry_after_s: float | None = None,
+    is_retryable: bool | None = None,
+    **why: object,
+) -> Problem:
+    kind = _TYPES.get(status) or ("invalid_request_error" if status < 500 else "server_error")
+    error = {"message": message, "type": kind, "param": param, "code": code, **why}
+    headers = [(b"content-type", b"application/json")]
+    if "reason" in why:
+        headers.append((b"x-stoker-reason", code.encode()))
+    if retry_after_s is not None:
+        seconds = min(RETRY_MAX_S, max(1, math.ceil(retry_after_s)))
+        headers.append((b"retry-after", str(seconds).encode()))
+    if is_retryable is not None:
+        headers.append((b"x-should-retry", b"true" if is_retryable else b"false"))
+    return Problem(status, encode({"error": error}), headers)

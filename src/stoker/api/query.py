@@ -1,0 +1,50 @@
+"""Small inputs: query parameters, headers and small JSON bodies, checked and named."""
+
+from __future__ import annotations
+
+import math
+from typing import TypeVar
+
+import msgspec
+from starlette.requests import Request
+
+from stoker.api.asgi import read_body
+from stoker.core.errors import InvalidRequest
+
+TEXT_MAX = 255
+SMALL_BODY_MAX_BYTES = 64 * 1024
+_T = TypeVar("_T")
+
+
+def number(request: Request, name: str, default: float, *, least: float) -> float:
+    """A finite number from the query string."""
+    text = request.query_params.get(name)
+    if text is None:
+        return default
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not least <= value < math.inf:
+        raise InvalidRequest(f"{name} must be a number of at least {least:g}", param=name)
+    return value
+
+
+def bounded_text(text: str | None, name: str) -> str | None:
+    """A name that a client chose, if it chose one."""
+    if text is not None and not 1 <= len(text) <= TEXT_MAX:
+        raise InvalidRequest(f"{name} must have 1 to {TEXT_MAX} characters", param=name)
+    return text
+
+
+async def small_body(request: Request, shape: type[_T]) -> _T:
+    """A JSON body of a known shape."""
+    raw = await read_body(request.scope, request.receive, max_bytes=SMALL_BODY_MAX_BYTES)
+    try:
+        return msgspec.json.decode(raw, type=shape)
+    except msgspec.ValidationError as error:
+        problem, _, place = str(error).partition(" - at `$.")
+        param = place.rstrip("`") or None
+        raise InvalidRequest(f"{param or 'the body'}: {problem}", param=param) from None
+    except msgspec.DecodeError as error:
+        raise InvalidRequest(f"the body is not valid JSON: {error}", code="invalid_json") from None

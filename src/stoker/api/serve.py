@@ -1,0 +1,157 @@
+"""Listening: a fabric behind uvicorn, and a shutdown that drains first.
+
+uvicorn is used for its protocol only. Its signal handling and main loop stay out of it: the order
+is drain the fabric, then close the sockets, and nobody else may decide otherwise.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import ipaddress
+import signal
+import socket
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+
+import structlog
+import uvicorn
+
+from stoker.api.app import App
+from stoker.core.errors import ConfigError, StokerError
+from stoker.fabric import Fabric
+
+BACKLOG = 2048
+_FLUSH_S = 2
+"""What is left after the drain: slow readers, long polls, event streams."""
+
+log = structlog.get_logger("stoker.serve")
+
+
+class CannotListen(StokerError):
+    """The address cannot be had: taken, not ours, or not allowed."""
+
+    code = "cannot_listen"
+
+
+@asynccontextmanager
+async def listening(
+    fabric: Fabric, *, host: str | None = None, port: int | None = None
+) -> AsyncGenerator[str]:
+    """Serve `fabric` while the block runs; yields the base URL. Raises `CannotListen`."""
+    settings = fabric.config.server
+    host = settings.host if host is None else host
+    sock = bind(host, settings.port if port is None else port)
+    app = App(fabric)
+    server = _uvicorn(app)
+    try:
+        await server.startup(sockets=[sock])
+        yield _url(host, sock.getsockname()[1])
+    finally:
+        app.closing.set()
+        if server.started:
+            await _shut_down(server, sock)
+        sock.close()
+
+
+async def serve(fabric: Fabric, *, announce: Callable[[str], None]) -> None:
+    """Serve until SIGTERM or SIGINT, then drain. `announce` is told the URL once it answers.
+
+    A second signal ends the process at once; jobs are safe in the store either way.
+    """
+    stop = asyncio.Event()
+    async with listening(fabric) as url:
+        with_signals = _stop_on_signals(stop)
+        announce(url)
+        await stop.wait()
+        with_signals()
+        log.info("draining", timeout_s=fabric.config.server.drain_timeout_s)
+        await fabric.drain()
+    log.info("stopped")
+
+
+def require_loopback(host: str) -> None:
+    """Refuse an address that others can reach. Raises `ConfigError`."""
+    if host == "localhost":
+        return
+    try:
+        is_loopback = ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        is_loopback = False
+    if not is_loopback:
+        raise ConfigError(
+            f"server.host: {host} can be reached from other machines, and there are no keys yet: "
+            "anybody there could use the engine and read results; listen on 127.0.0.1 behind a "
+            "proxy that authenticates, or accept it with --insecure-bind"
+        )
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A socket on that address. Raises `CannotListen` with what to do about it."""
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except socket.gaierror as error:
+        raise CannotListen(f"{host} is no address of this machine: {error.strerror}") from error
+    family, kind, protocol, _, address = found[0]
+    sock = socket.socket(family, kind, protocol)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        sock.bind(address)
+        sock.listen(BACKLOG)
+    except OSError as error:
+        sock.close()
+        raise CannotListen(_why_not(error, host, port)) from error
+    return sock
+
+
+def _why_not(error: OSError, host: str, port: int) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return f"port {port} on {host} is in use; choose another with --port, or 0 for any free one"
+    if error.errno == errno.EACCES:
+        return f"port {port} needs more rights than this process has; choose one from 1024 up"
+    return f"cannot listen on {host} port {port}: {error.strerror}"
+
+
+def _url(host: str, port: int) -> str:
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _uvicorn(app: App) -> uvicorn.Server:
+    config = uvicorn.Config(
+        app,
+        http="httptools",
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        date_header=False,  # it would need uvicorn's main loop to stay true
+        backlog=BACKLOG,
+        timeout_graceful_shutdown=_FLUSH_S,
+        timeout_keep_alive=75,
+    )
+    config.load()
+    server = uvicorn.Server(config)
+    server.lifespan = config.lifespan_class(config)
+    return server
+
+
+async def _shut_down(server: uvicorn.Server, sock: socket.socket) -> None:
+    await server.shutdown(sockets=[sock])
+    # uvicorn cancels what is left and goes; we stay until each has given its slot back.
+    left = set(server.server_state.tasks)
+    if left:
+        await asyncio.wait(left, timeout=_FLUSH_S)
+
+
+def _stop_on_signals(stop: asyncio.Event) -> Callable[[], None]:
+    loop = asyncio.get_running_loop()
+    handled = (signal.SIGTERM, signal.SIGINT)
+    for number in handled:
+        loop.add_signal_handler(number, stop.set)
+
+    def restore() -> None:
+        for number in handled:
+            loop.remove_signal_handler(number)
+
+    return restore

@@ -1,0 +1,119 @@
+"""What the fabric shows of itself: health, readiness, metrics, state, stories, live events."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from stoker.api.asgi import Receive, Scope, Send, send_problem, while_connected
+from stoker.api.metrics import Metrics
+from stoker.api.query import number
+from stoker.api.state import state_document, story_document
+from stoker.api.wire import encode
+from stoker.core.errors import InvalidRequest
+from stoker.fabric import Fabric
+from stoker.runtime.recorder import LoggedEvent, Subscription
+
+HEARTBEAT_S = 10.0
+RECENT_MAX = 1000
+_JSON = "application/json"
+
+
+@dataclass(frozen=True, slots=True)
+class Views:
+    """Endpoints over one fabric."""
+
+    fabric: Fabric
+    metrics: Metrics
+
+    async def healthz(self, request: Request) -> Response:
+        """The process answers; nothing more is claimed."""
+        return Response(b'{"status":"ok"}', media_type=_JSON)
+
+    async def readyz(self, request: Request) -> Response:
+        """Whether work would be served now: the engine answers, and we are not shutting down."""
+        snapshot = self.fabric.snapshot()
+        engine = snapshot.engine
+        is_draining = snapshot.scheduler.is_draining
+        cause = "shutting down" if is_draining else engine.cause
+        is_ready = engine.is_ready and not is_draining
+        document = {
+            "status": "ready" if is_ready else "not_ready",
+            "reason": None if is_ready else cause,
+            "engine": engine.name,
+            "probe_s": engine.probe_s,
+        }
+        return Response(encode(document), 200 if is_ready else 503, media_type=_JSON)
+
+    async def prometheus(self, request: Request) -> Response:
+        return Response(
+            self.metrics.exposition(),
+            media_type="text/plain; version=0.0.4; charset=utf-8",
+        )
+
+    async def models(self, request: Request) -> Response:
+        """The engine's own list, verbatim."""
+        status, body = await self.fabric.models()
+        return Response(body, status, media_type=_JSON)
+
+    async def state(self, request: Request) -> Response:
+        return Response(encode(state_document(self.fabric.snapshot())), media_type=_JSON)
+
+    async def explain(self, request: Request) -> Response:
+        story = self.fabric.explain(request.path_params["id"])
+        return Response(encode(story_document(story)), media_type=_JSON)
+
+
+@dataclass(frozen=True, slots=True)
+class Events:
+    """An ASGI application: events as they happen, as server-sent events."""
+
+    fabric: Fabric
+    closing: asyncio.Event
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            recent = number(Request(scope), "recent", 0, least=0)
+        except InvalidRequest as error:
+            await send_problem(send, error, request_id=self.fabric.new_request_id())
+            return
+        async with while_connected(receive, closing=self.closing):
+            await self._follow(send, int(min(recent, RECENT_MAX)))
+        await send({"type": "http.response.body", "body": b""})
+
+    async def _follow(self, send: Send, recent: int) -> None:
+        with self.fabric.log.subscribe() as subscription:
+            past = self.fabric.log.recent(recent) if recent else []
+            await send({"type": "http.response.start", "status": 200, "headers": _SSE_HEADERS})
+            await _send_events(send, past)
+            while True:
+                await _send_events(send, await _next_batch(subscription))
+
+
+async def _next_batch(subscription: Subscription) -> list[LoggedEvent]:
+    try:
+        async with asyncio.timeout(HEARTBEAT_S):
+            first = await anext(subscription)
+    except TimeoutError:
+        return []
+    return [first, *subscription.take()]
+
+
+async def _send_events(send: Send, events: list[LoggedEvent]) -> None:
+    frames = b"".join(_frame(event) for event in events) or b": \n\n"
+    await send({"type": "http.response.body", "body": frames, "more_body": True})
+
+
+def _frame(event: LoggedEvent) -> bytes:
+    data = encode({"at": event.at, **event.fields})
+    return f"id: {event.seq}\nevent: {event.kind}\ndata: ".encode() + data + b"\n\n"
+
+
+_SSE_HEADERS = [
+    (b"content-type", b"text/event-stream"),
+    (b"cache-control", b"no-cache"),
+    (b"x-accel-buffering", b"no"),
+]

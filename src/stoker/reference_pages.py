@@ -1,0 +1,84 @@
+"""The pages of docs/reference that are made from the code; a test keeps them equal.
+
+`python -m stoker.reference_pages docs/reference` writes them anew.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from stoker.api.metrics import DURATION, FAMILIES, FIRST_TOKEN
+from stoker.config import Key, describe
+
+_CONFIGURATION = """\
+# Configuration
+
+Made from `stoker.config` by `python -m stoker.reference_pages docs/reference`; do not edit.
+
+Every key can be set in a TOML file, in the environment, or by a flag where there is one; the later
+wins. The file is the one named by `--config` or `STOKER_CONFIG`, else `stoker.toml` in the working
+folder, else `~/.config/stoker/stoker.toml` (`XDG_CONFIG_HOME`). `stoker config` prints the values
+in force and where each was set. An unknown key is an error.
+
+Durations are seconds, sizes are bytes or tokens as the name says. In the environment, an empty
+value means "not set" for a key that may be unset.
+"""
+
+_METRICS = """\
+# Metrics
+
+Made from `stoker.api.metrics` by `python -m stoker.reference_pages docs/reference`; do not edit.
+
+`GET /metrics` answers in Prometheus' text format. A gauge that nobody knows (an engine without
+that number, a forecast before the first answer) is absent, never 0. `priority` is `p0`, `p1` or
+`p2`; `reason` is one of the codes in [errors and reasons](errors.md).
+
+| Metric | Type | Labels | Meaning |
+|---|---|---|---|
+"""
+
+
+def configuration_page() -> str:
+    """docs/reference/configuration.md."""
+    sections: dict[str, list[Key]] = {}
+    for key in describe():
+        sections.setdefault(key.name.rpartition(".")[0], []).append(key)
+    return _CONFIGURATION + "".join(_section(name, sections[name]) for name in sorted(sections))
+
+
+def metrics_page() -> str:
+    """docs/reference/metrics.md."""
+    rows = [
+        _metric_row(family.name, family.kind, family.labels, family.help) for family in FAMILIES
+    ]
+    rows += [
+        _metric_row(name, "histogram", ("priority",), help)
+        for name, help in (FIRST_TOKEN, DURATION)
+    ]
+    return _METRICS + "".join(sorted(rows))
+
+
+def write(folder: Path) -> None:
+    """Write every page into `folder`."""
+    (folder / "configuration.md").write_text(configuration_page(), encoding="utf-8")
+    (folder / "metrics.md").write_text(metrics_page(), encoding="utf-8")
+
+
+def _section(name: str, keys: list[Key]) -> str:
+    title = f"`[{name}]`" if name else "Top level"
+    head = f"\n## {title}\n\n| Key | Type | Default | Meaning |\n|---|---|---|---|\n"
+    return head + "".join(_key_row(key) for key in keys) + f"\nEnvironment: `{keys[0].env}` …\n"
+
+
+def _key_row(key: Key) -> str:
+    return f"| `{key.name}` | {key.type} | {key.default} | {key.doc} |\n"
+
+
+def _metric_row(name: str, kind: str, labels: tuple[str, ...], help: str) -> str:
+    shown = ", ".join(f"`{label}`" for label in labels)
+    return f"| `{name}` | {kind} | {shown} | {help} |\n"
+
+
+if __name__ == "__main__":
+    write(Path(sys.argv[1]))
