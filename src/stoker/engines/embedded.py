@@ -138,6 +138,9 @@ class EmbeddedEngine:
     async def count_prompt_tokens(self, endpoint: str, body: bytes) -> int | None:
         return await self._http.count_prompt_tokens(endpoint, body)
 
+    async def models(self) -> tuple[int, bytes]:
+        return await self._http.models()
+
     def send(self, call: EngineCall) -> AbstractAsyncContextManager[EngineAnswer]:
         return self._http.send(call)
 

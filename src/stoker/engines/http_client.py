@@ -77,9 +77,13 @@ class HttpClient:
         except _NOT_SPOKEN as error:
             raise self._unreachable(error) from error
 
-    async def get_text(self, path: str) -> str:
+    async def get_bytes(self, path: str) -> bytes:
         """GET a page. Raises `EngineRefused` for an error status."""
-        return (await self._ask("GET", path, None)).decode()
+        return await self._ask("GET", path, None)
+
+    async def get_text(self, path: str) -> str:
+        """GET a page of text."""
+        return (await self._ask("GET", path, None)).decode(errors="replace")
 
     async def get(self, path: str, type: type[T]) -> T:
         """GET JSON of that type. Raises `EngineError` when it is something else."""

@@ -134,6 +134,12 @@ class HttpEngine:
     async def count_prompt_tokens(self, endpoint: str, body: bytes) -> int | None:
         return await self._dialect.count_prompt_tokens(self._http, endpoint, body)
 
+    async def models(self) -> tuple[int, bytes]:
+        try:
+            return 200, await self._http.get_bytes("/v1/models")
+        except EngineRefused as error:
+            return error.status, error.body
+
     @asynccontextmanager
     async def send(self, call: EngineCall) -> AsyncGenerator[EngineAnswer]:
         outbound = prepare(call, self._dialect.wire, model=self._model)
