@@ -22,11 +22,13 @@ from stoker.testing.virtual_time import VirtualClock
 FAST = FakeTiming(prefill_s_per_token=0.0, decode_s=0.0005, decode_s_per_sequence=0.0)
 
 
-def a_config(**policy):
+def a_config(server=None, **policy):
     quick = {"ramp_s": 0.0, "p0_linger_s": 0.0, "p0_reserved_slots": 0, "p1_reserved_slots": 0}
     return Config(
         policy=Policy(**{**quick, **policy}),
-        server=ServerConfig(body_max_bytes=100_000, drain_timeout_s=2.0),
+        server=ServerConfig(
+            **{"body_max_bytes": 100_000, "drain_timeout_s": 2.0, **(server or {})}
+        ),
         jobs=JobsConfig(first_delay_s=0.01, max_attempts=2),
     )
 
@@ -140,6 +142,11 @@ async def a_server(config=None, **knobs):
         yield house
 
 
+def a_house_now(config, **knobs):
+    """A house on the real clock, without a socket."""
+    return a_house(config, clock=SystemClock(), **knobs)
+
+
 async def until(condition, timeout_s=5.0):
     async with asyncio.timeout(timeout_s):
         while not condition():  # noqa: ASYNC110 - what is awaited is not ours to signal
@@ -160,6 +167,7 @@ def kit():
 
     class Kit:
         house = staticmethod(a_house)
+        house_now = staticmethod(a_house_now)
         server = staticmethod(a_server)
         config = staticmethod(a_config)
         until = staticmethod(until)

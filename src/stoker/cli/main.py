@@ -1,0 +1,34 @@
+"""`stoker`: the group of all commands.
+
+To add a command: write a click command in a module of this package and list it in `COMMANDS`.
+"""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+
+import click
+
+from stoker.cli.config import show_config
+from stoker.cli.explain import explain
+from stoker.cli.jobs import jobs
+from stoker.cli.outcomes import OneLineErrors
+from stoker.cli.serve import serve
+
+COMMANDS = (serve, jobs, explain, show_config)
+
+
+@click.group(cls=OneLineErrors, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(version("stoker"), prog_name="stoker")
+def main() -> None:
+    """Interactive, agent and background LLM work on one box, from one engine."""
+
+
+@main.command("version")
+def show_version() -> None:
+    """Print the version."""
+    click.echo(version("stoker"))
+
+
+for command in COMMANDS:
+    main.add_command(command)
