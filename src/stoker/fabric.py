@@ -10,7 +10,7 @@ async with Fabric.open(config) as fabric:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Generator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -43,7 +43,7 @@ from stoker.ports import (
     NewJob,
 )
 from stoker.runtime import intake
-from stoker.runtime.calls import Calls, parsed_frames
+from stoker.runtime.calls import Calls
 from stoker.runtime.clock import SystemClock
 from stoker.runtime.dispatcher import Dispatcher
 from stoker.runtime.engine_monitor import EngineMonitor, EngineStatus
@@ -54,6 +54,7 @@ from stoker.runtime.job_runner import JobRunner
 from stoker.runtime.leases import Lease, Leases
 from stoker.runtime.meter import ClassMeter, Meter
 from stoker.runtime.recorder import EventLog
+from stoker.runtime.request_call import Call
 from stoker.runtime.waiters import Waiters
 from stoker.wiring import build_engine, build_store
 
@@ -139,8 +140,9 @@ class Fabric:
         """
         config = config or Config()
         clock = SystemClock()
+        engine = await build_engine(config)
         async with cls.assemble(
-            config, engine=build_engine(config), store=build_store(config), clock=clock
+            config, engine=engine, store=build_store(config), clock=clock
         ) as fabric:
             yield fabric
 
@@ -159,7 +161,7 @@ class Fabric:
         await store.open()
         try:
             # Whoever held jobs before is gone: the data folder has one owner at a time.
-            orphans = await store.rescue(now=float("inf"))
+            orphans = await store.rescue(now=clock.wall() + config.jobs.lease_s)
             await engine.start()
             try:
                 fabric = cls(config, engine=engine, store=store, clock=clock, log=log or EventLog())
@@ -218,11 +220,22 @@ class Fabric:
 
     def run_p0(self, request: Json) -> Call:
         """Run an interactive request: `await` it for the answer, or `async for` over its chunks."""
-        return Call(self, request, Priority.P0)
+        return self._call(request, Priority.P0)
 
     def run_p1(self, request: Json) -> Call:
         """Run a normal request: `await` it for the answer, or `async for` over its chunks."""
-        return Call(self, request, Priority.P1)
+        return self._call(request, Priority.P1)
+
+    def _call(self, request: Json, priority: Priority) -> Call:
+        def parse(body: Json) -> Inference:
+            return intake.parse(
+                body,
+                priority=priority,
+                request_id=self.new_request_id(),
+                now=self.clock.monotonic(),
+            )
+
+        return Call(request, parse=parse, infer=self.infer)
 
     async def enqueue_p2(self, request: Json, key: str | None = None) -> JobId:
         """Store a background job; it is durable when this returns. Same key, same job."""
@@ -360,47 +373,8 @@ class Fabric:
         if job.state is JobState.RUNNING:
             story = self._scheduler.explain(RequestId(job.id), self.clock.monotonic())
             if story is not None and story.explanation is not None:
-                code: str = story.explanation.reason.value
-                return code
+                return str(story.explanation.reason.value)
         return None
 
     def _why_background_waits(self, now: float) -> Reason:
         return why_background_waits(self._scheduler, now).reason
-
-
-class Call:
-    """A request that has not been sent: `await` it for the whole answer, or `async for` over the
-    chunks of its stream. Each use sends it once.
-    """
-
-    def __init__(self, fabric: Fabric, request: Json, priority: Priority) -> None:
-        self._fabric = fabric
-        self._request = request
-        self._priority = priority
-
-    def __await__(self) -> Generator[Any, None, dict[str, Any]]:
-        return self._answer().__await__()
-
-    async def __aiter__(self) -> AsyncIterator[dict[str, Any]]:
-        async with self._fabric.infer(self._inference(is_stream=True)) as answer:
-            async for frame in answer.chunks():
-                for chunk in parsed_frames(frame):
-                    yield chunk
-
-    async def _answer(self) -> dict[str, Any]:
-        async with self._fabric.infer(self._inference(is_stream=False)) as answer:
-            body = b"".join([chunk async for chunk in answer.chunks()])
-        parsed: dict[str, Any] = msgspec.json.decode(body)
-        return parsed
-
-    def _inference(self, *, is_stream: bool) -> Inference:
-        fabric = self._fabric
-        request = {**self._request, "stream": is_stream}
-        if not is_stream:
-            del request["stream"]
-        return intake.parse(
-            request,
-            priority=self._priority,
-            request_id=fabric.new_request_id(),
-            now=fabric.clock.monotonic(),
-        )

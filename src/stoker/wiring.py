@@ -3,15 +3,46 @@
 from __future__ import annotations
 
 from stoker.config import Config
+from stoker.engines.detect import connect
+from stoker.engines.embedded import EmbeddedEngine, EmbeddedSettings
+from stoker.engines.openai_http import CapacityOverrides
 from stoker.ports import Engine, JobStore
 from stoker.store.sqlite import SqliteJobStore
+
+JOBS_FILE = "jobs.sqlite3"
 
 
 def build_store(config: Config) -> JobStore:
     """The job store in the data folder."""
-    return SqliteJobStore(config.data / "jobs.sqlite3")
+    return SqliteJobStore(config.data / JOBS_FILE)
 
 
-def build_engine(config: Config) -> Engine:
+async def build_engine(config: Config) -> Engine:
     """The engine at `engine.url`, or the embedded one. Raises `ConfigError`."""
-    raise NotImplementedError
+    settings = config.engine
+    overrides = CapacityOverrides(
+        requests=settings.requests,
+        kv_tokens=settings.kv_tokens,
+        context_tokens=settings.context_tokens,
+        prefill_tokens_per_step=settings.prefill_tokens_per_step,
+    )
+    if settings.url is not None:
+        return await connect(
+            settings.url,
+            kind=settings.kind,
+            model=settings.model,
+            api_key=settings.api_key,
+            overrides=overrides,
+            stall_timeout_s=settings.stall_timeout_s,
+        )
+    return EmbeddedEngine(
+        EmbeddedSettings(
+            model=settings.gguf,
+            slots=settings.embedded_slots,
+            context_tokens=settings.embedded_context_tokens,
+            threads=settings.embedded_threads,
+        ),
+        data=config.data,
+        overrides=overrides,
+        stall_timeout_s=settings.stall_timeout_s,
+    )

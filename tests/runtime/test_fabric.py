@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import pytest
 
-from stoker.config import Config, JobsConfig, ServerConfig
+from stoker.config import Config, ServerConfig
 from stoker.core.errors import (
     Conflict,
     EngineInterrupted,
@@ -71,7 +71,9 @@ async def test_the_streaming_form_gives_the_chunks():
     async with running() as (fabric, _):
         chunks = [chunk async for chunk in fabric.run_p0(chat(max_tokens=5))]
 
-        text = "".join(c["choices"][0]["delta"].get("content") or "" for c in chunks if c["choices"])
+        text = "".join(
+            c["choices"][0]["delta"].get("content") or "" for c in chunks if c["choices"]
+        )
         assert text
         assert chunks[-1]["choices"][0]["finish_reason"] == "length"
 
@@ -230,7 +232,7 @@ async def test_engine_death_fails_p0_clearly_and_jobs_go_back_to_the_queue():
     async with running(natural_tokens=100, timing=timing) as (fabric, engine):
         job_id = await fabric.enqueue_p2(chat())
         await asyncio.sleep(1.0)
-        agent = asyncio.ensure_future(fabric.run_p1(chat())._answer())
+        agent = asyncio.ensure_future(fabric.run_p1(chat()).answer())
         await asyncio.sleep(1.0)
 
         engine.die()
@@ -253,7 +255,7 @@ async def test_a_hanging_engine_is_noticed():
         fabric,
         engine,
     ):
-        agent = asyncio.ensure_future(fabric.run_p1(chat())._answer())
+        agent = asyncio.ensure_future(fabric.run_p1(chat()).answer())
         await asyncio.sleep(2.0)
         engine.hang()
 
@@ -320,7 +322,7 @@ async def test_draining_gives_jobs_back_and_lets_interactive_work_finish():
     ):
         job_id = await fabric.enqueue_p2(chat())
         await asyncio.sleep(1.0)
-        agent = asyncio.ensure_future(fabric.run_p1(chat())._answer())
+        agent = asyncio.ensure_future(fabric.run_p1(chat()).answer())
         await asyncio.sleep(0.5)
         draining = asyncio.ensure_future(fabric.drain())
         await asyncio.sleep(0.1)
@@ -342,7 +344,7 @@ async def test_jobs_of_a_process_that_died_run_again_at_the_next_start():
         orphan = await fabric.enqueue_p2({**chat(), "stoker": {"run_at": 0.0}})
         await fabric.drain()
     await store.open()
-    [claimed] = await store.claim(1, lease_s=1e9, now=1_700_000_000.0)
+    [claimed] = await store.claim(1, lease_s=30.0, now=1_700_000_000.0)
     assert claimed.job.id == orphan
 
     async with running(store=store) as (fabric, _):

@@ -1,0 +1,290 @@
+"""Random lives of the scheduler: whatever happens in whatever order, its invariants hold.
+
+Safety is checked after every event; liveness (nobody waits for ever) when the machine is done.
+"""
+
+from __future__ import annotations
+
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from stoker.core.actions import Abort, Action, ClaimJobs, Dispatch, Preempt, Reject
+from stoker.core.events import (
+    Arrived,
+    CapacityChanged,
+    DeadlineReached,
+    EngineDown,
+    EngineSample,
+    EngineSampled,
+    EngineUp,
+    Event,
+    FirstToken,
+    HostSample,
+    HostSampled,
+    JobsAvailable,
+    JobsClaimed,
+    LeaseGranted,
+    LeaseReleased,
+    Left,
+    LimitsChanged,
+    Progressed,
+)
+from stoker.core.limits import Capacity, Limits
+from stoker.core.policy import Policy
+from stoker.core.reasons import Reason
+from stoker.core.scheduler import Scheduler
+from stoker.core.work import JobId, LeaseId, Outcome, Priority, Request, RequestId, Usage
+
+POLICY = Policy(
+    age_p1_s=20.0,
+    age_p2_s=40.0,
+    wait_max_p0_s=50.0,
+    wait_max_p1_s=100.0,
+    ramp_s=3.0,
+    p0_linger_s=2.0,
+    lease_max_s=60.0,
+    queue_max_p0=6,
+    queue_max_p1=6,
+)
+
+
+class SchedulerMachine(RuleBasedStateMachine):
+    """A model box: it obeys every action, as the real dispatcher and runner do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = 0.0
+        self.capacity = Capacity(requests=4, kv_tokens=4_000, context_tokens=3_000)
+        self.largest = self.capacity.requests
+        self.it = Scheduler(POLICY, self.capacity)
+        self.requests: dict[RequestId, Request] = {}
+        self.waiting: dict[RequestId, None] = {}
+        self.running: dict[RequestId, int] = {}
+        self.in_store = 0
+        self.serial = 0
+        self.leases = 0
+        self.is_up = True
+        self.tell(EngineUp(self.now, abort_grace_s=1.0))
+
+    # ------------------------------------------------------------------ the obedient box
+
+    def tell(self, event: Event) -> None:
+        for action in self.it.handle(event):
+            self.obey(action)
+
+    def obey(self, action: Action) -> None:
+        match action:
+            case Dispatch(id=id):
+                assert id in self.waiting, f"{id} was promised a slot twice, or never waited"
+                del self.waiting[id]
+                self.running[id] = 0
+            case Reject(id=id, explanation=explanation):
+                assert id not in self.running
+                self.waiting.pop(id, None)
+                assert explanation.reason is not Reason.ADMITTED
+                self.tell(Left(self.now, id, Outcome.FAILED))
+            case Preempt(id=id):
+                assert self.requests[id].priority is Priority.P2
+                self.leave(id, Outcome.PREEMPTED)
+                self.in_store += 1
+            case Abort(id=id):
+                assert id in self.running
+                self.leave(id, Outcome.FAILED)
+            case ClaimJobs(count=count):
+                assert count > 0
+                self.claim(count)
+
+    def claim(self, count: int) -> None:
+        got = min(count, self.in_store)
+        self.in_store -= got
+        self.tell(JobsClaimed(self.now, count, got))
+        for _ in range(got):
+            self.arrive(Priority.P2, 300, 100, is_job=True)
+
+    def leave(self, id: RequestId, outcome: Outcome) -> None:
+        self.waiting.pop(id, None)
+        tokens = self.running.pop(id, None)
+        usage = Usage(100, tokens or 1) if outcome is Outcome.FINISHED else None
+        self.tell(Left(self.now, id, outcome, usage))
+
+    def arrive(self, priority: Priority, prompt: int, most: int | None, *, is_job: bool) -> None:
+        self.serial += 1
+        id = RequestId(f"{priority.label}-{self.serial}")
+        self.requests[id] = Request(
+            id,
+            priority,
+            prompt_bytes=prompt * 4,
+            prompt_tokens=prompt,
+            max_tokens=most,
+            preemptible=is_job,
+            job_id=JobId(id) if is_job else None,
+        )
+        self.waiting[id] = None
+        self.tell(Arrived(self.now, self.requests[id]))
+
+    # ------------------------------------------------------------------ what may happen
+
+    @rule(
+        priority=st.sampled_from([Priority.P0, Priority.P1]),
+        prompt=st.integers(1, 3_500),
+        most=st.one_of(st.none(), st.integers(1, 500)),
+    )
+    def somebody_arrives(self, priority: Priority, prompt: int, most: int | None) -> None:
+        self.arrive(priority, prompt, most, is_job=False)
+
+    @rule(count=st.integers(1, 30))
+    def jobs_are_enqueued(self, count: int) -> None:
+        self.in_store += count
+        self.tell(JobsAvailable(self.now, self.in_store))
+
+    @precondition(lambda self: self.running)
+    @rule(data=st.data(), outcome=st.sampled_from([Outcome.FINISHED, Outcome.FAILED]))
+    def a_running_one_ends(self, data: st.DataObject, outcome: Outcome) -> None:
+        self.leave(data.draw(st.sampled_from(list(self.running))), outcome)
+
+    @precondition(lambda self: self.running or self.waiting)
+    @rule(data=st.data())
+    def a_client_hangs_up(self, data: st.DataObject) -> None:
+        here = [*self.running, *self.waiting]
+        self.leave(data.draw(st.sampled_from(here)), Outcome.CANCELLED)
+
+    @precondition(lambda self: self.running)
+    @rule(data=st.data(), tokens=st.integers(1, 60))
+    def tokens_come(self, data: st.DataObject, tokens: int) -> None:
+        id = data.draw(st.sampled_from(list(self.running)))
+        if self.running[id] == 0:
+            self.tell(FirstToken(self.now, id))
+        if id in self.running:
+            self.running[id] += tokens
+            self.tell(Progressed(self.now, dict(self.running)))
+
+    @rule(seconds=st.sampled_from([0.01, 0.5, 3.0, 30.0]))
+    def time_passes(self, seconds: float) -> None:
+        until = self.now + seconds
+        while (deadline := self.it.next_deadline(self.now)) is not None and deadline <= until:
+            assert deadline > self.now or deadline >= self.now, "time must not stand still"
+            self.now = max(self.now, deadline)
+            self.tell(DeadlineReached(self.now))
+            if self.it.next_deadline(self.now) == deadline:
+                break
+        self.now = until
+        self.tell(DeadlineReached(self.now))
+
+    @rule(seconds=st.floats(0.5, 60.0))
+    def a_lease_is_granted(self, seconds: float) -> None:
+        self.leases += 1
+        self.tell(LeaseGranted(self.now, LeaseId(str(self.leases)), self.now + seconds))
+
+    @precondition(lambda self: self.leases)
+    @rule(data=st.data())
+    def a_lease_is_released(self, data: st.DataObject) -> None:
+        number = data.draw(st.integers(1, self.leases))
+        self.tell(LeaseReleased(self.now, LeaseId(str(number))))
+
+    @rule(
+        requests=st.one_of(st.none(), st.integers(-5, 400)),
+        tokens=st.one_of(st.none(), st.integers(-5, 10**6)),
+    )
+    def limits_are_learned(self, requests: int | None, tokens: int | None) -> None:
+        self.tell(LimitsChanged(self.now, Limits(requests, requests, requests, tokens)))
+
+    @rule(requests=st.integers(1, 12), kv_tokens=st.one_of(st.none(), st.integers(3_000, 9_000)))
+    def capacity_is_reported(self, requests: int, kv_tokens: int | None) -> None:
+        self.capacity = Capacity(requests, kv_tokens, context_tokens=3_000)
+        self.largest = max(self.largest, requests)
+        self.tell(CapacityChanged(self.now, self.capacity))
+
+    @rule(lag=st.integers(0, 3))
+    def gauges_are_read(self, lag: int) -> None:
+        self.tell(EngineSampled(self.now, EngineSample(running=len(self.running) + lag)))
+
+    @rule(gigabytes=st.sampled_from([1, 6, 60]))
+    def host_ram_is_read(self, gigabytes: int) -> None:
+        sample = HostSample(gigabytes * 2**30, 128 * 2**30, psi_full_percent=0.0)
+        self.tell(HostSampled(self.now, sample))
+
+    @rule()
+    def the_engine_goes_down(self) -> None:
+        self.is_up = False
+        self.tell(EngineDown(self.now, "test"))
+
+    @rule()
+    def the_engine_comes_up(self) -> None:
+        self.is_up = True
+        self.tell(EngineUp(self.now, abort_grace_s=1.0))
+
+    # ------------------------------------------------------------------ safety
+
+    @invariant()
+    def the_ledger_counts_what_runs(self) -> None:
+        assert set(self.it.ledger.running) == set(self.running)
+        for priority in Priority:
+            expected = sum(self.requests[id].priority is priority for id in self.running)
+            assert self.it.ledger.count(priority) == expected
+        held = sum(self.it.ledger.running[id].held_tokens for id in self.running)
+        assert self.it.ledger.held_tokens == held
+        assert self.it.ledger.final_tokens >= held - 1e-6
+        assert self.it.ledger.unread_p2_tokens >= 0
+
+    @invariant()
+    def everybody_who_waits_is_known_and_has_a_reason(self) -> None:
+        assert {w.request.id for w in self.it.queues} == set(self.waiting)
+        for id in self.waiting:
+            story = self.it.explain(id, self.now)
+            assert story is not None
+            assert story.explanation is not None
+            assert story.explanation.reason is not Reason.ADMITTED
+            assert story.explanation.message
+
+    @invariant()
+    def no_higher_class_waits_for_a_slot_that_a_newcomer_below_took(self) -> None:
+        """The slots above P0's reserve are the most that P1 and P2 ever fill, unless it shrank."""
+        kept = POLICY.reserve(self.capacity.requests)[0]
+        below = self.it.ledger.count(Priority.P1) + self.it.ledger.count(Priority.P2)
+        if below > max(1, self.capacity.requests - kept):
+            assert self.largest > self.capacity.requests, "P1 and P2 are in P0's reserve"
+
+    @invariant()
+    def an_idle_engine_leaves_nobody_waiting(self) -> None:
+        if self.running or not self.is_up or self.it.ledger.departing:
+            return
+        for waiting in self.it.queues:
+            assert waiting.request.priority is not Priority.P0, "P0 waits on an idle engine"
+            explanation = self.it.explain(waiting.request.id, self.now).explanation
+            assert explanation.reason in (Reason.HOST_RAM_FLOOR, Reason.QUEUED), explanation
+
+    @invariant()
+    def background_stays_out_while_p0_holds_the_box(self) -> None:
+        if self.it.hold.is_held(self.now):
+            staying = [r for r in self.it.ledger.running.values() if not r.is_leaving]
+            background = [r for r in staying if r.request.priority is Priority.P2]
+            fresh = [r for r in background if self.now - r.dispatched_at >= POLICY.shed_pause_s]
+            assert len(fresh) <= max(POLICY.p2_during_p0, 1)
+
+    @invariant()
+    def limits_stay_inside_capacity(self) -> None:
+        limits = self.it.box.limits
+        for limit in (limits.requests_p0, limits.requests_p1, limits.requests_p2):
+            assert limit is None or 1 <= limit <= self.capacity.requests
+
+    # ------------------------------------------------------------------ liveness
+
+    def teardown(self) -> None:
+        """With a healthy box and no newcomers, everybody is served or refused in bounded time."""
+        self.is_up = True
+        self.tell(HostSampled(self.now, HostSample(2**40, 2**40, 0.0)))
+        self.tell(EngineUp(self.now))
+        for _ in range(400):
+            if not (self.waiting or self.running or self.in_store):
+                return
+            self.tell(EngineSampled(self.now, EngineSample(running=len(self.running))))
+            if self.in_store:
+                self.tell(JobsAvailable(self.now, self.in_store))
+            for id in list(self.running):
+                if id in self.running:
+                    self.leave(id, Outcome.FINISHED)
+            self.time_passes(3.0)
+        raise AssertionError(f"still waiting: {list(self.waiting)}, in store: {self.in_store}")
+
+
+TestSchedulerMachine = SchedulerMachine.TestCase
