@@ -261,9 +261,9 @@ class JobStore(Protocol):
         """Turn a running job whose cancel was requested into `cancelled`, if still ours."""
 
     async def rescue(self, *, now: float) -> int:
-        """Make jobs whose lease has lapsed available again (the attempt stays counted).
+        """Make jobs whose lease has lapsed available again, at their old place.
 
-        A job with no attempts left is discarded with code `worker_lost`.
+        No attempt is counted: that a worker died says nothing about the job.
         """
 
     async def promote(self, *, now: float) -> int:

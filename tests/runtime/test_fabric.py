@@ -53,7 +53,7 @@ def chat(text: str = "hello", **fields: object) -> dict[str, object]:
 
 async def until(condition, timeout_s: float = 60.0) -> None:
     async with asyncio.timeout(timeout_s):
-        while not condition():
+        while not condition():  # noqa: ASYNC110 - conditions of many kinds, and time is virtual
             await asyncio.sleep(0.01)
 
 
@@ -163,7 +163,7 @@ async def test_a_job_that_cannot_be_continued_starts_again_without_counting_an_a
 
 
 async def test_no_background_work_starts_under_a_lease_and_it_resumes_after():
-    async with running() as (fabric, engine):
+    async with running() as (fabric, _engine):
         async with await fabric.allocate_p0_priority(30.0) as lease:
             job_id = await fabric.enqueue_p2(chat())
             await asyncio.sleep(10.0)
@@ -265,7 +265,7 @@ async def test_a_hanging_engine_is_noticed():
 
 
 async def test_a_waiting_job_is_cancelled_at_once_and_a_running_one_soon():
-    async with running(natural_tokens=1000, timing=FakeTiming(decode_s=0.1)) as (fabric, engine):
+    async with running(natural_tokens=1000, timing=FakeTiming(decode_s=0.1)) as (fabric, _engine):
         running_id = await fabric.enqueue_p2(chat())
         await asyncio.sleep(2.0)
         async with await fabric.allocate_p0_priority(1.0):
@@ -305,7 +305,7 @@ async def test_a_deadline_ends_a_job_that_runs_too_long():
 
 
 async def test_a_scheduled_job_waits_for_its_time():
-    async with running() as (fabric, engine):
+    async with running() as (fabric, _engine):
         run_at = fabric.clock.wall() + 100.0
         job_id = await fabric.enqueue_p2({**chat(), "stoker": {"run_at": run_at}})
         await asyncio.sleep(90.0)
@@ -318,7 +318,7 @@ async def test_draining_gives_jobs_back_and_lets_interactive_work_finish():
     store = InMemoryJobStore()
     async with running(store=store, natural_tokens=30, timing=FakeTiming(decode_s=0.1)) as (
         fabric,
-        engine,
+        _engine,
     ):
         job_id = await fabric.enqueue_p2(chat())
         await asyncio.sleep(1.0)
@@ -388,7 +388,7 @@ async def test_ten_thousand_random_disconnects_leave_no_slot_taken():
 async def test_predicted_and_actual_are_both_visible():
     async with running(kv_tokens=10_000, natural_tokens=200, timing=FakeTiming(decode_s=0.1)) as (
         fabric,
-        engine,
+        _engine,
     ):
         for index in range(6):
             await fabric.enqueue_p2(chat(str(index)))

@@ -106,8 +106,7 @@ def finish_cancel(connection: sqlite3.Connection, held: Held, now: float) -> boo
 
 def rescue(connection: sqlite3.Connection, now: float) -> int:
     """Take back every job whose lease has lapsed."""
-    message = "its worker was lost: no heartbeat until the lease ran out"
-    return connection.execute(query("rescue"), {"now": now, "message": message}).rowcount
+    return connection.execute(query("rescue"), {"now": now}).rowcount
 
 
 def promote(connection: sqlite3.Connection, now: float) -> int:

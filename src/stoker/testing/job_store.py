@@ -275,13 +275,8 @@ def _cancelled_or(row: _Row, state: JobState) -> JobState:
 
 
 def _rescue_one(row: _Row, now: float) -> None:
-    if row.job.is_cancel_requested:
-        _move(row, JobState.CANCELLED, now)
-        return
-    error = JobError("worker_lost", "its worker was lost: no heartbeat until the lease ran out")
-    row.job = replace(row.job, error=error)
-    has_attempts = row.job.attempts < row.job.max_attempts
-    _move(row, JobState.AVAILABLE if has_attempts else JobState.DISCARDED, now)
+    row.job = replace(row.job, attempts=row.job.attempts - 1)
+    _move(row, _cancelled_or(row, JobState.AVAILABLE), now)
 
 
 def _first_life(new: NewJob, now: float) -> Job:

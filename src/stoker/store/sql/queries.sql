@@ -78,13 +78,9 @@ RETURNING seq;
 
 -- name: rescue
 UPDATE jobs INDEXED BY jobs_lease
-SET state = CASE WHEN cancel_requested THEN 'cancelled'
-                 WHEN attempts >= max_attempts THEN 'discarded'
-                 ELSE 'available' END,
-    lease_id = NULL, lease_until = NULL,
-    finished_at = iif(cancel_requested OR attempts >= max_attempts, :now, NULL),
-    error_code = iif(cancel_requested, error_code, 'worker_lost'),
-    error_message = iif(cancel_requested, error_message, :message)
+SET state = iif(cancel_requested, 'cancelled', 'available'),
+    lease_id = NULL, lease_until = NULL, finished_at = iif(cancel_requested, :now, NULL),
+    attempts = attempts - 1
 WHERE lease_until <= :now;
 
 -- name: promote
