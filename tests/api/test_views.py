@@ -95,6 +95,14 @@ def test_the_metrics_page_is_made_from_the_code():
     assert REFERENCE.read_text(encoding="utf-8") == metrics_page()
 
 
+async def test_models_are_the_engines(kit):
+    async with kit.house() as house:
+        status, body = await house.engine.models()
+        reply = await house.call("GET", "/v1/models")
+
+        assert (reply.status, reply.body) == (status, body)
+
+
 async def test_the_state_is_the_whole_fabric_in_names(kit):
     async with kit.house() as house:
         lease = await house.fabric.allocate_p0_priority(60)

@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
+import subprocess
+import sys
 import threading
 from contextlib import asynccontextmanager, contextmanager
 
 import pytest
 from click.testing import CliRunner
 
-from stoker.api.serve import listening
+from stoker.api.serve import bind, listening
 from stoker.cli import main
 from stoker.cli.outcomes import EXIT_CODES
 from stoker.cli.serve import flags_of
@@ -160,6 +163,34 @@ def test_a_wrong_setting_is_exit_code_2_before_anything_starts(arguments, said):
     assert result.exit_code == 2
     assert said in result.stderr
     assert result.stderr.count("\n") == 1
+
+
+def test_a_port_in_use_is_exit_code_3_before_anything_starts(tmp_path):
+    with bind("127.0.0.1", 0) as taken:
+        port = str(taken.getsockname()[1])
+        result = run("serve", "--port", port, "--data", str(tmp_path / "data"))
+
+    assert result.exit_code == 3
+    assert f"port {port} on 127.0.0.1 is in use" in result.stderr
+    assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.slow
+def test_serve_without_an_engine_says_so_and_serves(tmp_path):
+    command = [sys.executable, "-m", "stoker", "serve", "--engine", "http://127.0.0.1:9"]
+    options = ["--kind", "openai", "--port", "0", "--data", str(tmp_path / "data")]
+    with subprocess.Popen([*command, *options], stdout=subprocess.PIPE, text=True) as process:
+        lines = iter(process.stdout.readline, "")
+        url = next(lines).split()[-1]
+        with SyncClient(url) as client:
+            job_id = client.enqueue_p2(CHAT)
+            said = next(lines)
+            document = client.get_job(job_id)
+        process.send_signal(signal.SIGTERM)
+
+    assert "The engine is not ready yet" in said
+    assert (document["status"], document["reason"]) == ("available", "engine_down")
+    assert process.returncode == 0
 
 
 def test_a_model_is_a_name_beside_a_url_and_a_file_alone():

@@ -36,17 +36,25 @@ class CannotListen(StokerError):
 
 @asynccontextmanager
 async def listening(
-    fabric: Fabric, *, host: str | None = None, port: int | None = None
+    fabric: Fabric,
+    *,
+    host: str | None = None,
+    port: int | None = None,
+    sock: socket.socket | None = None,
 ) -> AsyncGenerator[str]:
-    """Serve `fabric` while the block runs; yields the base URL. Raises `CannotListen`."""
+    """Serve `fabric` while the block runs; yields the base URL. Raises `CannotListen`.
+
+    On `sock` if one is given (it is closed here), else where the configuration or `host` and
+    `port` say.
+    """
     settings = fabric.config.server
-    host = settings.host if host is None else host
-    sock = bind(host, settings.port if port is None else port)
+    if sock is None:
+        sock = bind(host or settings.host, settings.port if port is None else port)
     app = App(fabric)
     server = _uvicorn(app)
     try:
         await server.startup(sockets=[sock])
-        yield _url(host, sock.getsockname()[1])
+        yield _url(sock)
     finally:
         app.closing.set()
         if server.started:
@@ -54,17 +62,19 @@ async def listening(
         sock.close()
 
 
-async def serve(fabric: Fabric, *, announce: Callable[[str], None]) -> None:
+async def serve(
+    fabric: Fabric, *, announce: Callable[[str], None], sock: socket.socket | None = None
+) -> None:
     """Serve until SIGTERM or SIGINT, then drain. `announce` is told the URL once it answers.
 
     A second signal ends the process at once; jobs are safe in the store either way.
     """
     stop = asyncio.Event()
-    async with listening(fabric) as url:
-        with_signals = _stop_on_signals(stop)
+    async with listening(fabric, sock=sock) as url:
+        stop_listening_to_signals = _stop_on_signals(stop)
         announce(url)
         await stop.wait()
-        with_signals()
+        stop_listening_to_signals()
         log.info("draining", timeout_s=fabric.config.server.drain_timeout_s)
         await fabric.drain()
     log.info("stopped")
@@ -112,8 +122,9 @@ def _why_not(error: OSError, host: str, port: int) -> str:
     return f"cannot listen on {host} port {port}: {error.strerror}"
 
 
-def _url(host: str, port: int) -> str:
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+def _url(sock: socket.socket) -> str:
+    host, port, *_ = sock.getsockname()
+    return f"http://[{host}]:{port}" if sock.family is socket.AF_INET6 else f"http://{host}:{port}"
 
 
 def _uvicorn(app: App) -> uvicorn.Server:

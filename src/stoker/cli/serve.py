@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from pathlib import Path
 
 import click
 import structlog
 import uvloop
 
-from stoker.api.serve import require_loopback
+from stoker.api.serve import bind, require_loopback
 from stoker.api.serve import serve as serve_http
 from stoker.config import Config
 from stoker.fabric import Fabric
@@ -17,6 +18,8 @@ from stoker.logs import configure
 from stoker.settings import Flag, load
 
 log = structlog.get_logger("stoker.serve")
+
+_ENGINE_PATIENCE_S = 3.0
 
 
 @click.command()
@@ -41,8 +44,10 @@ def serve(file: Path | None, *, insecure_bind: bool, **options: str | None) -> N
     if not insecure_bind:
         require_loopback(config.server.host)
     configure(config.log)
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve(config))
+    # Before anything is started: an embedded engine takes seconds, a port in use none.
+    sock = bind(config.server.host, config.server.port)
+    with sock, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_serve(config, sock))
 
 
 def flags_of(options: dict[str, str | None]) -> dict[str, Flag]:
@@ -67,9 +72,24 @@ _KEYS = {
 }
 
 
-async def _serve(config: Config) -> None:
-    async with Fabric.open(config) as fabric:
-        await serve_http(fabric, announce=_announce)
+async def _serve(config: Config, sock: socket.socket) -> None:
+    async with Fabric.open(config) as fabric, asyncio.TaskGroup() as tasks:
+        report = tasks.create_task(_report_engine(fabric))
+        await serve_http(fabric, announce=_announce, sock=sock)
+        report.cancel()
+
+
+async def _report_engine(fabric: Fabric) -> None:
+    """An engine that is not there yet is no error, but nobody should have to guess it."""
+    try:
+        async with asyncio.timeout(_ENGINE_PATIENCE_S):
+            await fabric.wait_ready()
+    except TimeoutError:
+        engine = fabric.snapshot().engine
+        log.warning("engine_not_ready", engine=engine.name, cause=engine.cause)
+        click.echo(f"The engine is not ready yet: {engine.cause}. Jobs are accepted meanwhile.")
+    await fabric.wait_ready()
+    click.echo("The engine is ready.")
 
 
 def _announce(url: str) -> None:
