@@ -129,6 +129,20 @@ async def test_an_error_in_a_stream_is_raised_there():
             [chunk async for chunk in stream]
 
 
+async def test_events_come_as_they_happen_after_those_remembered():
+    async with connected() as (client, _):
+        first = await client.enqueue_p2(SHORT)
+        await client.await_job(first)
+        async with asyncio.timeout(5), aclosing(client.events(recent=1000)) as events:
+            past = await anext(event async for event in events if event["kind"] == "Left")
+            second = await client.enqueue_p2(SHORT)
+            live = await anext(event async for event in events if event.get("id") == second)
+
+    assert (past["id"], past["outcome"]) == (first, "finished")
+    assert live["seq"] > past["seq"]
+    assert live["at"] > past["at"]
+
+
 async def test_refusals_come_back_as_they_were_raised():
     async with connected(context_tokens=64) as (client, engine):
         with pytest.raises(Rejected) as too_long:

@@ -12,6 +12,7 @@ import aiohttp
 import msgspec
 
 from stoker.client.errors import ServerUnreachable, from_error, from_response
+from stoker.client.sse import data_of, events_of
 from stoker.core.errors import JobFailed, JobNotDone, Rejected, StokerError
 from stoker.core.jobs import JobState
 from stoker.core.reasons import Reason
@@ -126,6 +127,17 @@ class Client:
     async def explain(self, id: str) -> Document:
         """Why a request or a job is where it is, and its story."""
         return await self.call("GET", f"/v1/fabric/explain/{id}")
+
+    async def events(self, *, recent: int = 0) -> AsyncGenerator[Document]:
+        """What happens in the fabric, as it happens, after the last `recent` events.
+
+        Each is `seq`, `kind`, `at` and its own fields. Endless: leave it, or the server ends it.
+        """
+        query = {"recent": recent}
+        async with self.open("GET", "/v1/fabric/events", query=query) as response:
+            async for event in events_of(response):
+                own: Document = msgspec.json.decode(event["data"])
+                yield {"seq": int(event["id"]), "kind": event["event"].decode(), **own}
 
     # ------------------------------------------------------------------ the wire
 
@@ -258,22 +270,10 @@ class RemoteCall:
     async def __aiter__(self) -> AsyncIterator[Document]:
         request = {**self._request, "stream": True}
         async with self._client.open("POST", self._path, body=request) as response:
-            async for data in _event_data(response):
+            async for data in data_of(response):
                 if data == b"[DONE]":
                     continue
                 chunk: Document = msgspec.json.decode(data)
                 if set(chunk) == {"error"}:
                     raise from_error(chunk["error"])
                 yield chunk
-
-
-async def _event_data(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
-    """The `data:` of each server-sent event; events may be cut anywhere on the wire."""
-    buffer = b""
-    async for piece in response.content.iter_any():
-        *lines, buffer = (buffer + piece).split(b"\n")
-        for line in lines:
-            if line.startswith(b"data:"):
-                yield line[5:].strip()
-    if buffer.startswith(b"data:"):
-        yield buffer[5:].strip()
