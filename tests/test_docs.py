@@ -7,12 +7,22 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import click
 import pytest
 
+from stoker.api.app import App
 from stoker.api.problems import problem
+from stoker.cli import main
+from stoker.cli.outcomes import EXIT_CODES, REFUSED
+from stoker.config import Config
 from stoker.core import errors
 from stoker.core.jobs import TRANSITIONS, JobState
 from stoker.core.reasons import Explanation, Reason
+from stoker.fabric import Fabric
+from stoker.runtime.clock import SystemClock
+from stoker.runtime.recorder import EventLog
+from stoker.testing.fake_engine import FakeEngine
+from stoker.testing.job_store import InMemoryJobStore
 
 ROOT = Path(__file__).parents[1]
 REFERENCE = ROOT / "docs/reference"
@@ -154,6 +164,64 @@ def test_the_http_edge_answers_with_the_status_that_the_errors_page_says(
     assert answer.status == int(status)
     if retry_after:
         assert b"retry-after" in dict(answer.headers)
+
+
+def routes() -> set[str]:
+    """Every route that the application really has, as the page writes it."""
+    clock = SystemClock()
+    fabric = Fabric(
+        Config(), engine=FakeEngine(), store=InMemoryJobStore(), clock=clock, log=EventLog()
+    )
+    return {
+        f"{method} {route.path}"
+        for route in App(fabric)._routes()
+        for method in (route.methods or set()) - {"HEAD"}
+    }
+
+
+def test_the_http_page_has_exactly_the_routes_of_the_application() -> None:
+    written = re.findall(r"^### `([A-Z]+ /[^`]*)`$", page("http.md"), re.MULTILINE)
+
+    assert sorted(written) == sorted(routes())
+
+
+def commands(command: click.Command, name: str) -> Iterator[tuple[str, click.Command]]:
+    """A command and all below it that do something themselves."""
+    if isinstance(command, click.Group):
+        for child in command.commands.values():
+            yield from commands(child, f"{name} {child.name}")
+    else:
+        yield name, command
+
+
+def test_the_command_line_page_has_exactly_the_commands_and_their_options() -> None:
+    sections = dict(
+        re.findall(
+            r"^## `(stoker \S[^`]*)`\n(.*?)(?=^## |\Z)", page("cli.md"), re.MULTILINE | re.DOTALL
+        )
+    )
+    written = {
+        name: re.findall(r"^\| `(--[\w-]+)`", text, re.MULTILINE) for name, text in sections.items()
+    }
+    real = {
+        name: [
+            option
+            for parameter in command.params
+            for option in parameter.opts
+            if option[:2] == "--"
+        ]
+        for name, command in commands(main, "stoker")
+    }
+
+    assert {name: sorted(options) for name, options in written.items()} == {
+        name: sorted(options) for name, options in real.items()
+    }
+
+
+def test_the_command_line_page_has_every_exit_code() -> None:
+    written = {int(code) for code in re.findall(r"^\| (\d) \|", page("cli.md"), re.MULTILINE)}
+
+    assert written == {0, REFUSED, *(code for _, code in EXIT_CODES)}
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
