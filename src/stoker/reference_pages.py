@@ -32,7 +32,7 @@ Made from `stoker.api.metrics` by `python -m stoker.reference_pages docs/referen
 
 `GET /metrics` answers in Prometheus' text format. A gauge that nobody knows (an engine without
 that number, a forecast before the first answer) is absent, never 0. `priority` is `p0`, `p1` or
-`p2`; `reason` is one of the codes in [errors and reasons](errors.md).
+`p2`; `reason` is one of the [reasons](reasons.md).
 
 | Metric | Type | Labels | Meaning |
 |---|---|---|---|

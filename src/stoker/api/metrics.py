@@ -248,7 +248,7 @@ FAMILIES = (
     Family(
         "stoker_forecast_coverage_ratio",
         "gauge",
-        "Share of finished requests that stayed below their forecast.",
+        "Share of the latest forecasts of the KV peak that were not passed.",
         (),
         lambda snapshot: _of(snapshot.scheduler.forecast_coverage),
     ),
