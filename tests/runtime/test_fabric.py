@@ -146,6 +146,8 @@ async def test_p0_takes_the_box_back_and_the_job_continues_from_its_text():
         whats = [entry.what for entry in fabric.explain(job_id).entries]
         assert whats.index("preempted") < len(whats) - 1
         assert whats[-1] == "finished"
+        [preempt] = [event for event in fabric.log.recent() if event.kind == "Preempt"]
+        assert preempt.fields["tokens"] == resumed[0].checkpoint.output_tokens
 
 
 async def test_a_job_that_cannot_be_continued_starts_again_without_counting_an_attempt():

@@ -62,6 +62,13 @@ class _Ticket:
         self.task: asyncio.Task[object] | None = None
         self.cause: Exception | None = None
 
+    @property
+    def tokens(self) -> int | None:
+        """Output tokens that it has shown; `None` while it has not been sent."""
+        if self.permit is not None:
+            return self.permit.tokens
+        return 0 if self.future.done() else None
+
     def interrupt(self, cause: Exception) -> None:
         """End the wait, or the work inside the permit, with `cause`."""
         if self.cause is not None:
@@ -201,6 +208,7 @@ class Dispatcher:
     # ------------------------------------------------------------------ carrying out
 
     def _carry_out(self, action: Action) -> None:
+        details: dict[str, object] = {}
         match action:
             case Dispatch(id=id):
                 future = self._tickets[id].future
@@ -211,8 +219,12 @@ class Dispatcher:
                 if self._claim is not None:
                     self._claim(count)
             case _:
-                self._tickets[action.id].interrupt(_cause(action))
-        self._recorder.record(type(action).__name__, self._clock.monotonic(), _fields(action))
+                ticket = self._tickets[action.id]
+                if isinstance(action, Preempt):
+                    details["tokens"] = ticket.tokens  # before it is told: then it is over
+                ticket.interrupt(_cause(action))
+        fields = {**_fields(action), **details}
+        self._recorder.record(type(action).__name__, self._clock.monotonic(), fields)
 
     def _arm(self) -> None:
         """Keep one timer, never later than the next deadline.
