@@ -1,4 +1,4 @@
-"""The three forms of an engine's answer: a stream, one JSON body, a stream collected into one."""
+"""The forms of an engine's answer: a stream, one JSON body, a stream assembled into one."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import aiohttp
 
 from stoker.core.errors import EngineInterrupted
 from stoker.core.work import Usage
-from stoker.engines.bodies import GENERATING, Outbound
+from stoker.engines.bodies import CHAT, GENERATING, Outbound
 from stoker.engines.collect import Assembler, usage_of_runs
 from stoker.engines.sse import FrameSplitter, StreamMeter, usage_of_json
 from stoker.ports import Checkpoint
@@ -141,6 +141,7 @@ class CollectedAnswer:
         self._wire = wire
         self._outbound = outbound
         self._frames = _Frames(wire, endpoint)
+        self._endpoint = endpoint
         self._assembler = Assembler(
             endpoint, kept=outbound.checkpoint, is_prefill_echoed=is_prefill_echoed
         )
@@ -178,8 +179,9 @@ class CollectedAnswer:
         if text is None:
             return None
         whole = (kept.text if kept else "") + text
-        # Chat templates trim the end of a message; what they would drop is generated again.
-        whole = whole.rstrip()
+        if self._endpoint == CHAT:
+            # Templates trim the end of a message; what they would drop is generated again.
+            whole = whole.rstrip()
         if not whole:
             return None
         return Checkpoint(
@@ -193,6 +195,46 @@ class CollectedAnswer:
             return self._outbound.checkpoint.prompt_tokens
         usage = self._frames.meter.usage
         return None if usage is None else usage.prompt_tokens
+
+
+class GatheredAnswer:
+    """A stream inside, given to the client in one piece: for engines that abort nothing else."""
+
+    is_stream = False
+    content_type = "application/json"
+
+    def __init__(self, collected: CollectedAnswer) -> None:
+        self._collected = collected
+        self._is_given = False
+        self.status = collected.status
+
+    @property
+    def output_tokens(self) -> int:
+        return self._collected.output_tokens
+
+    @property
+    def usage(self) -> Usage | None:
+        return self._collected.usage
+
+    def chunks(self) -> GatheredAnswer:
+        return self
+
+    def __aiter__(self) -> GatheredAnswer:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if self._is_given:
+            raise StopAsyncIteration
+        async for _ in self._collected:
+            pass
+        self._is_given = True
+        return self.body()
+
+    def body(self) -> bytes:
+        return self._collected.body()
+
+    def checkpoint(self) -> Checkpoint | None:
+        return None
 
 
 class SpentAnswer:
@@ -224,7 +266,9 @@ class SpentAnswer:
         return self._kept
 
 
-HttpAnswer: TypeAlias = StreamedAnswer | PlainAnswer | CollectedAnswer | SpentAnswer
+HttpAnswer: TypeAlias = (
+    StreamedAnswer | PlainAnswer | CollectedAnswer | GatheredAnswer | SpentAnswer
+)
 
 
 class _Frames:

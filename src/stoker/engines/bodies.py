@@ -36,6 +36,11 @@ class Wire:
     """Field that carries our request id (SGLang's `rid`), so that we can abort by it."""
     continuation: Mapping[str, bool] | None = None
     """Extra fields that make it continue a final assistant message; `None` = it cannot."""
+    does_plain_call_outlive_client: bool = False
+    """Whether it goes on with a call that is not streamed after its client hung up.
+
+    Such calls are streamed inside and assembled here: only so can they be aborted.
+    """
     is_prefill_echoed: bool = False
     """Whether its answer may begin with the text that it was asked to continue."""
 
@@ -47,7 +52,7 @@ class Outbound:
     body: bytes
     is_usage_asked: bool
     """Whether the client itself asked for usage in the stream."""
-    is_collected: bool
+    is_assembled: bool
     """Whether the stream inside must be assembled into one answer."""
     checkpoint: Checkpoint | None
     """What the engine was really asked to continue from."""
@@ -73,7 +78,10 @@ def prepare(call: EngineCall, wire: Wire, *, model: str | None) -> Outbound:
     before = dict(fields)
     is_resumable = wire.continuation is not None and _is_plain_text(call.endpoint, fields)
     checkpoint = call.checkpoint if is_resumable else None
-    is_collected = call.is_collected and call.endpoint in GENERATING
+    is_assembled = call.endpoint in GENERATING and (
+        call.is_collected
+        or (wire.does_plain_call_outlive_client and not _is_true(fields, "stream"))
+    )
     is_usage_asked = _wants_usage(fields)
     _drop_own(fields, wire)
     if model is not None and "model" not in fields:
@@ -83,11 +91,11 @@ def prepare(call: EngineCall, wire: Wire, *, model: str | None) -> Outbound:
     if wire.request_id_field is not None:
         fields[wire.request_id_field] = _raw(call.request_id)
     is_spent = checkpoint is not None and _resume(call.endpoint, fields, checkpoint, wire)
-    _set_streaming(call, fields)
+    _set_streaming(call, fields, is_assembled=is_assembled)
     return Outbound(
         body=call.body if fields == before else msgspec.json.encode(fields),
         is_usage_asked=is_usage_asked,
-        is_collected=is_collected,
+        is_assembled=is_assembled,
         checkpoint=checkpoint,
         is_resumable=is_resumable,
         is_spent=is_spent,
@@ -129,12 +137,12 @@ def _drop_own(fields: Fields, wire: Wire) -> None:
         fields.pop("service_tier", None)
 
 
-def _set_streaming(call: EngineCall, fields: Fields) -> None:
-    if call.is_collected and call.endpoint not in GENERATING:
+def _set_streaming(call: EngineCall, fields: Fields, *, is_assembled: bool) -> None:
+    if call.is_collected and not is_assembled:
         fields.pop("stream", None)
         fields.pop("stream_options", None)
         return
-    if call.is_collected and not _is_true(fields, "stream"):
+    if is_assembled and not _is_true(fields, "stream"):
         fields["stream"] = msgspec.Raw(_TRUE)
     if call.endpoint in GENERATING and _is_true(fields, "stream") and not _wants_usage(fields):
         options = _object(fields, "stream_options")

@@ -18,6 +18,7 @@ from stoker.engines import collect
 from stoker.engines.answers import (
     EVENT_STREAM,
     CollectedAnswer,
+    GatheredAnswer,
     HttpAnswer,
     PlainAnswer,
     SpentAnswer,
@@ -153,7 +154,7 @@ class HttpEngine:
             try:
                 await _raise_for_status(response)
                 wire = Wire(response, stall_timeout_s=self._stall_timeout_s)
-                yield self._answer(wire, outbound, call.endpoint)
+                yield self._answer(wire, outbound, call)
                 is_ended = wire.is_ended
             finally:
                 # An ended response has given its connection back already; any other is hung up.
@@ -165,13 +166,16 @@ class HttpEngine:
             if not is_ended:
                 await self._abort(call.request_id)
 
-    def _answer(self, wire: Wire, outbound: Outbound, endpoint: str) -> HttpAnswer:
+    def _answer(self, wire: Wire, outbound: Outbound, call: EngineCall) -> HttpAnswer:
         if not wire.content_type.startswith(EVENT_STREAM):
             return PlainAnswer(wire)
-        if not outbound.is_collected:
-            return StreamedAnswer(wire, outbound, endpoint)
+        if not outbound.is_assembled:
+            return StreamedAnswer(wire, outbound, call.endpoint)
         is_prefill_echoed = self._dialect.wire.is_prefill_echoed
-        return CollectedAnswer(wire, outbound, endpoint, is_prefill_echoed=is_prefill_echoed)
+        collected = CollectedAnswer(
+            wire, outbound, call.endpoint, is_prefill_echoed=is_prefill_echoed
+        )
+        return collected if call.is_collected else GatheredAnswer(collected)
 
     async def _abort(self, id: RequestId) -> None:
         # The engine may be gone, and then there is nothing left to abort.

@@ -147,6 +147,10 @@ class FakeEngine:
         await self._answer_or_fail()
         return self._parse(endpoint, body).prompt_tokens
 
+    async def models(self) -> tuple[int, bytes]:
+        await self._answer_or_fail()
+        return 200, fake_openai.models(self._capacity.context_tokens)
+
     @asynccontextmanager
     async def send(self, call: EngineCall) -> AsyncGenerator[FakeAnswer]:
         self.calls.append(call)

@@ -136,6 +136,14 @@ def whole(request: FakeRequest, content: str, usage: Usage) -> bytes:
     )
 
 
+def models(context_tokens: int | None) -> bytes:
+    """The `/v1/models` of an engine with one model, as vLLM words it."""
+    model = {"id": MODEL, "object": "model", "created": CREATED, "owned_by": "vllm"}
+    return msgspec.json.encode(
+        {"object": "list", "data": [{**model, "max_model_len": context_tokens}]}
+    )
+
+
 def refusal(status: int, message: str) -> EngineRefused:
     """An OpenAI-shaped refusal."""
     error = {"message": message, "type": "invalid_request_error", "param": None, "code": status}
@@ -161,6 +169,8 @@ def _prompt(endpoint: str, fields: Mapping[str, Any]) -> str:
     if name not in fields:
         raise refusal(400, f"{name}: field required")
     if endpoint == CHAT:
+        if not isinstance(fields[name], list):
+            raise refusal(400, "messages: must be a list")
         return " ".join(_content(message) for message in fields[name])
     prompt = fields[name]
     return prompt if isinstance(prompt, str) else " ".join(str(part) for part in prompt)
