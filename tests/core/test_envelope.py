@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stoker.core.envelope import InFlight, PeakForecast, kv_peak
-from stoker.core.load import LoadPredictor
+from stoker.core.envelope import Envelope, InFlight, PeakForecast, kv_peak
+from stoker.core.ledger import Ledger, Running
+from stoker.core.load import Load, LoadPredictor
 from stoker.core.work import Priority, Request, RequestId, Usage
 
 exact = st.builds(InFlight, st.integers(0, 500), st.integers(0, 60).map(float), st.just(0.0))
@@ -51,6 +52,40 @@ def test_one_more_request_never_lowers_the_peak(
     before = kv_peak(in_flight, z)
 
     assert kv_peak([*in_flight, another], z) >= before * (1 - 1e-12)
+
+
+@given(st.lists(st.one_of(uncertain, exact), max_size=20), uncertain, st.data())
+def test_envelope_kept_up_to_date_is_the_one_made_anew(
+    in_flight: list[InFlight], candidate: InFlight, data: st.DataObject
+) -> None:
+    kept = Envelope()
+    for one in in_flight:
+        kept.add(one)
+    while in_flight and data.draw(st.booleans()):
+        kept.remove(in_flight.pop(data.draw(st.integers(0, len(in_flight) - 1))))
+
+    assert kept.peak() == Envelope(in_flight).peak()
+    assert kept.peak_with(candidate) == Envelope([*in_flight, candidate]).peak()
+    assert kept.peak() == Envelope(in_flight).peak(), "asking changes nothing"
+
+
+@given(st.data())
+def test_ledger_knows_its_peak_whatever_joined_moved_or_left(data: st.DataObject) -> None:
+    ledger, candidate = Ledger(), InFlight(100, 50.0, 400.0)
+    tokens = st.integers(0, 1_000)
+    for number in range(data.draw(st.integers(0, 30))):
+        id = RequestId(str(number % 5))
+        running = ledger.running.get(id)
+        if running is None:
+            load = Load(data.draw(tokens), data.draw(tokens), data.draw(tokens), True)
+            ledger.add(Running(Request(id, Priority.P1, 1), load, 0.0))
+        elif data.draw(st.booleans()):
+            ledger.note_progress(running, data.draw(tokens), data.draw(tokens), data.draw(tokens))
+        else:
+            ledger.remove(id)
+
+        everything = [*ledger.in_flight(), candidate]
+        assert ledger.peak_with(candidate) == kv_peak(everything, 0.0)
 
 
 def test_nothing_in_flight_holds_nothing() -> None:

@@ -6,8 +6,6 @@ with its knob, its measured value and its limit. Nothing here changes any state.
 
 from __future__ import annotations
 
-import math
-
 from stoker.core.ageing import Ageing
 from stoker.core.box import Box
 from stoker.core.hold import P0Hold
@@ -69,9 +67,9 @@ class Admission:
         clear, so refusing here is only for what is beyond doubt.
         """
         capacity = self._box.capacity
-        limits = {"context_tokens": capacity.context_tokens, "kv_tokens": capacity.kv_tokens}
+        limits = (("context_tokens", capacity.context_tokens), ("kv_tokens", capacity.kv_tokens))
         prompt = load.prompt_tokens if load.is_prompt_exact else load.prompt_tokens // 2
-        for knob, limit in limits.items():
+        for knob, limit in limits:
             if limit is not None and prompt + 1 > limit:
                 return Explanation(
                     Reason.EXCEEDS_CAPACITY,
@@ -217,7 +215,7 @@ class Admission:
         policy, ledger = self._policy, self._ledger
         share = (policy.kv_share_p0, policy.kv_share_p1, policy.kv_share_p2)[priority]
         limit = share * kv_tokens
-        margin = self._forecast.z * math.sqrt(ledger.variance + load.output_variance)
+        margin = self._forecast.margin(ledger.variance + load.output_variance)
         if ledger.final_tokens + load.total_tokens + margin <= limit:
             return (
                 None  # it would fit even if all ended at the same instant: no need to look closer
@@ -226,7 +224,7 @@ class Admission:
             held = ledger.held_tokens + load.prompt_tokens
             return Explanation(Reason.KV_PEAK, "kv_share_p0", held, limit) if held > limit else None
         candidate = InFlight(load.prompt_tokens, load.output_tokens, load.output_variance)
-        peak = self._forecast.forecast([*self._ledger.in_flight(), candidate])
+        peak = ledger.peak_with(candidate) + margin
         if peak > limit:
             return Explanation(Reason.KV_PEAK, f"kv_share_{priority.label}", peak, limit)
         return None

@@ -45,9 +45,9 @@ class Ageing:
 
     def next_change(self, at: float) -> float | None:
         """When the next class becomes starved."""
-        times = (
+        starved_at = [
             since + self._ages[priority]
             for priority, since in self._wanting_since.items()
             if priority in self._ages
-        )
-        return min((time for time in times if time > at), default=None)
+        ]
+        return min([time for time in starved_at if time > at], default=None)

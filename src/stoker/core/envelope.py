@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import accumulate, count
-from operator import add, mul
-from typing import Final
+from operator import mul, sub
+from typing import Final, NamedTuple
 
 from stoker.core.work import RequestId
 
 
-@dataclass(frozen=True, slots=True)
-class InFlight:
+class InFlight(NamedTuple):
     """One running request as the forecast sees it."""
 
     held_tokens: int
@@ -24,12 +24,23 @@ class InFlight:
     remaining_variance: float
 
 
+def kv_peak(in_flight: Iterable[InFlight], z: float) -> float:
+    """Most KV tokens that `in_flight` will hold at once if nobody joins, plus `z` deviations.
+
+    The margin is pooled, not per request: errors of many requests cancel, and summed quantiles
+    would waste most of the cache.
+    """
+    in_flight = list(in_flight)
+    variance = sum(one.remaining_variance for one in in_flight)
+    return Envelope(in_flight).peak() + z * math.sqrt(variance)
+
+
 # Means of the lower and upper half of an exponential lie this many deviations from its mean.
 _HALF: Final = math.log(2.0)
 
 
-def kv_peak(in_flight: Iterable[InFlight], z: float) -> float:
-    """Most KV tokens that `in_flight` will hold at once if nobody joins, plus `z` deviations.
+class Envelope:
+    """The expected peak of a set of requests, kept sorted while the set changes by one.
 
     All sequences grow by a token per engine step, so the total can only peak when one ends. Just
     before the i-th longest ends, it and the i-1 longer ones have each grown by its remaining r_i:
@@ -39,24 +50,46 @@ def kv_peak(in_flight: Iterable[InFlight], z: float) -> float:
     Here each request counts as two halves, one that ends early and one that ends late. With the
     mean alone, requests alike would all live to the same instant, and the peak came out a third
     too high (ADR 0006). Where lengths are certain the halves coincide and the formula is as above.
-
-    The margin is pooled, not per request: errors of many requests cancel, and summed quantiles
-    would waste most of the cache.
     """
-    halves: list[tuple[float, int]] = []
-    variance = 0.0
-    for one in in_flight:
-        mean, held = one.remaining_tokens, one.held_tokens
-        variance += one.remaining_variance
-        spread = _HALF * math.sqrt(one.remaining_variance)
-        halves += ((mean + spread, held), (mean - spread if mean > spread else 0.0, held))
-    if not halves:
-        return 0.0
-    halves.sort(reverse=True)
-    # In C, not in a loop: an admission decision has a budget of 100 µs.
-    remaining, helds = zip(*halves, strict=True)
-    peak: float = max(map(add, map(mul, remaining, count(1)), accumulate(helds)))
-    return peak / 2.0 + z * math.sqrt(variance)
+
+    __slots__ = ("_ends", "_helds")
+
+    def __init__(self, in_flight: Iterable[InFlight] = ()) -> None:
+        halves = sorted(half for one in in_flight for half in _halves(one))
+        self._ends = [end for end, _ in halves]
+        """What remains of each half, negated: ascending, and so from the longest."""
+        self._helds = [held for _, held in halves]
+
+    def add(self, one: InFlight) -> None:
+        for end, held in _halves(one):
+            index = bisect_left(self._ends, end)
+            self._ends.insert(index, end)
+            self._helds.insert(index, held)
+
+    def remove(self, one: InFlight) -> None:
+        """Take out what was added; it must be the very same."""
+        for end, held in _halves(one):
+            index = self._helds.index(held, bisect_left(self._ends, end))
+            del self._ends[index], self._helds[index]
+
+    def peak(self) -> float:
+        """The expected peak; 0 of nothing."""
+        # In C, not in a loop: an admission decision has a budget of 100 µs.
+        grown = map(mul, self._ends, count(1))
+        return max(map(sub, accumulate(self._helds), grown), default=0.0) / 2.0
+
+    def peak_with(self, one: InFlight) -> float:
+        """What it would be with one more."""
+        self.add(one)
+        peak = self.peak()
+        self.remove(one)
+        return peak
+
+
+def _halves(one: InFlight) -> tuple[tuple[float, int], tuple[float, int]]:
+    held, mean, variance = one
+    spread = _HALF * math.sqrt(variance)
+    return (-mean - spread, held), (spread - mean if mean > spread else 0.0, held)
 
 
 @dataclass(slots=True)
@@ -115,6 +148,10 @@ class PeakForecast:
     def forecast(self, in_flight: Iterable[InFlight]) -> float:
         """`kv_peak` with the margin learned so far."""
         return kv_peak(in_flight, self.z)
+
+    def margin(self, variance: float) -> float:
+        """What is added to an expected peak whose requests have that variance together."""
+        return self.z * math.sqrt(variance)
 
     def is_due(self, at: float) -> bool:
         """Whether it is time to `begin` another forecast to be judged."""

@@ -59,7 +59,7 @@ class P0Hold:
 
     def next_change(self, at: float) -> float | None:
         """When this may change by time alone."""
-        ends = list(self._leases.values())
-        if self._until > at:
-            ends.append(self._until)
-        return min(ends, default=None)
+        first = min(self._leases.values(), default=None)
+        if self._until > at and (first is None or self._until < first):
+            return self._until
+        return first

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from stoker.core.events import Left
 from stoker.core.ledger import Ledger, Running
-from stoker.core.load import InFlight, LoadPredictor, PeakForecast
+from stoker.core.load import LoadPredictor, PeakForecast
 from stoker.core.work import Outcome, RequestId
 
 _NOTE_INTERVAL_S = 1.0
@@ -27,16 +27,18 @@ class Learning:
     def progressed(self, at: float, tokens: Mapping[RequestId, int]) -> None:
         """Correct each running request's remaining length by what it has shown so far."""
         ledger = self._ledger
+        if at - self._noted_at >= _NOTE_INTERVAL_S:
+            # First, so that the curves are rebuilt here and not when somebody arrives.
+            self._noted_at = at
+            self._predictor.note_in_flight(
+                (running.request, tokens.get(id, running.tokens_seen))
+                for id, running in ledger.running.items()
+            )
         for id, seen in tokens.items():
             running = ledger.running.get(id)
             if running is not None:
                 mean, variance = self._predictor.remaining(running.request, running.load, seen)
                 ledger.note_progress(running, seen, mean, variance)
-        if at - self._noted_at >= _NOTE_INTERVAL_S:
-            self._noted_at = at
-            self._predictor.note_in_flight(
-                (running.request, running.tokens_seen) for running in ledger.running.values()
-            )
         self._judge(at)
 
     def left(self, running: Running, event: Left) -> None:
@@ -53,10 +55,4 @@ class Learning:
         running = self._ledger.running
         self._forecast.update(at, {id: one.held_tokens for id, one in running.items()})
         if running and self._forecast.is_due(at):
-            self._forecast.begin(
-                at,
-                {
-                    id: InFlight(one.held_tokens, one.remaining_tokens, one.remaining_variance)
-                    for id, one in running.items()
-                },
-            )
+            self._forecast.begin(at, {id: one.in_flight for id, one in running.items()})

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from stoker.core.envelope import Envelope
 from stoker.core.load import InFlight, Load
 from stoker.core.work import Priority, Request, RequestId
 
@@ -29,6 +30,11 @@ class Running:
     def held_tokens(self) -> int:
         return self.load.prompt_tokens + self.tokens_seen
 
+    @property
+    def in_flight(self) -> InFlight:
+        held_tokens = self.load.prompt_tokens + self.tokens_seen
+        return InFlight(held_tokens, self.remaining_tokens, self.remaining_variance)
+
 
 class Ledger:
     """Counts and sums over what is in flight; each is kept, not recomputed."""
@@ -40,6 +46,12 @@ class Ledger:
         self._leaving_p2 = 0
         self.guest: RequestId | None = None
         """The background request that its age let in while P0 holds the box."""
+        self._envelope: Envelope | None = None
+        """Of what is in flight; `None` after progress moved many, until somebody asks."""
+        self._peaks: dict[InFlight, float] = {}
+        """Answers given since anything changed: while a queue is blocked, its head asks again."""
+        self.held_tokens = 0
+        """Prompt and output tokens in the KV cache now."""
         self.unread_p2_tokens = 0
         """Prompt tokens of background requests that have not shown a first token."""
         self.final_tokens = 0.0
@@ -80,8 +92,12 @@ class Ledger:
         self._counts[request.priority] += 1
         running.remaining_tokens = load.output_tokens
         running.remaining_variance = load.output_variance
+        self.held_tokens += running.held_tokens
         self.final_tokens += load.total_tokens
         self.variance += load.output_variance
+        self._peaks.clear()
+        if self._envelope is not None:
+            self._envelope.add(running.in_flight)
         if request.priority is Priority.P2:
             self.unread_p2_tokens += load.prompt_tokens
 
@@ -92,6 +108,9 @@ class Ledger:
                 self.unread_p2_tokens -= running.load.prompt_tokens
 
     def note_progress(self, running: Running, tokens: int, mean: float, variance: float) -> None:
+        self._envelope = None
+        self._peaks.clear()
+        self.held_tokens += tokens - running.tokens_seen
         before = running.tokens_seen + running.remaining_tokens
         self.variance += variance - running.remaining_variance
         running.tokens_seen = tokens
@@ -112,9 +131,11 @@ class Ledger:
         self._counts[running.request.priority] -= 1
         if self.guest == id:
             self.guest = None
-        self.final_tokens -= (
-            running.load.prompt_tokens + running.tokens_seen + running.remaining_tokens
-        )
+        self._peaks.clear()
+        if self._envelope is not None:
+            self._envelope.remove(running.in_flight)
+        self.held_tokens -= running.held_tokens
+        self.final_tokens -= running.held_tokens + running.remaining_tokens
         self.variance = max(0.0, self.variance - running.remaining_variance)
         if not self.running:  # no drift of float sums across idle moments
             self.final_tokens = self.variance = 0.0
@@ -146,14 +167,16 @@ class Ledger:
                 del self._departing[id]
 
     def next_departure(self) -> float | None:
-        return min((until for _, until in self._departing.values()), default=None)
+        return min([until for _, until in self._departing.values()], default=None)
 
     def in_flight(self) -> list[InFlight]:
-        return [
-            InFlight(r.held_tokens, r.remaining_tokens, r.remaining_variance)
-            for r in self.running.values()
-        ]
+        return [one.in_flight for one in self.running.values()]
 
-    @property
-    def held_tokens(self) -> int:
-        return sum(r.held_tokens for r in self.running.values())
+    def peak_with(self, candidate: InFlight) -> float:
+        """Expected KV peak if it joined those in flight now."""
+        peak = self._peaks.get(candidate)
+        if peak is None:
+            if self._envelope is None:
+                self._envelope = Envelope(self.in_flight())
+            peak = self._peaks[candidate] = self._envelope.peak_with(candidate)
+        return peak

@@ -14,11 +14,11 @@ from __future__ import annotations
 
 import math
 from array import array
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
-from operator import add
+from operator import add, neg
 from typing import Final, NamedTuple
 
 HALF_LIFE: Final = 200
@@ -35,6 +35,9 @@ _WEIGHT_MAX: Final = 2.0**30
 # A curve is rebuilt once its history has grown by a quarter, at most 72 observations: late by a
 # third of the half-life at worst, and a rebuild (80 µs) costs about 1 µs per observation.
 _REBUILD_SHARE: Final = 1 / 4
+
+_ANSWERS_MAX: Final = 256
+"""Per curve: bins that running answers pass through, times the bounds that clients set."""
 
 _TAIL_STEPS: Final = 8
 _SNAP: Final = 2.0**20
@@ -130,6 +133,7 @@ class LengthHistory:
     """
 
     __slots__ = (
+        "_answers",
         "_censored",
         "_censored_sum",
         "_curve",
@@ -153,6 +157,7 @@ class LengthHistory:
         self._exposure = 0.0
         self._fresh = 0
         self._curve: LengthCurve | None = None
+        self._answers: dict[tuple[int, int | None], Moments] = {}
         self.is_stale = True
         self.in_flight: list[tuple[int, int]] = []
         """(tokens seen, tokens at entry) of running requests; after a change, set `is_stale`."""
@@ -191,9 +196,26 @@ class LengthHistory:
         """The survival curve, rebuilt only when enough has been learned since the last one."""
         if self._curve is None or self.is_stale:
             self._curve = self._build()
+            self._answers.clear()
             self._fresh = 0
             self.is_stale = False
         return self._curve
+
+    def remaining(self, index: int, bound: int | None) -> Moments:
+        """`curve().remaining` from the floor of bin `index`, worked out once for each curve.
+
+        A bin is about as wide as the floor that predictions get anyway, and every running request
+        asks several histories a few times a second.
+        """
+        if self.is_stale:
+            self.curve()
+        answer = self._answers.get((index, bound))
+        if answer is None:
+            if len(self._answers) >= _ANSWERS_MAX:
+                self._answers.clear()
+            answer = self.curve().remaining(bin_floor(index), bound)
+            self._answers[index, bound] = answer
+        return answer
 
     def _rescale(self) -> None:
         factor = 1.0 / self._weight
@@ -216,8 +238,8 @@ class LengthHistory:
 
         observed, unended = _suffix_sums(self._deaths, censored), _suffix_sums(censored)
         steps = self._steps(observed, _suffix_sums(entries), weight)
-        end = next((b for b in range(_LAST_BIN, -1, -1) if censored[b] > 0.0), None)
-        last = 0.0 if end is None else censored_sum[end] / censored[end]
+        end = bisect_left(unended, 0.0, key=neg) - 1
+        last = 0.0 if end < 0 else censored_sum[end] / censored[end]
         # One imagined answer of the prior length keeps the rate defined when none has ended.
         tail = (exposure + weight * PRIOR_MEAN_TOKENS) / (sum(self._deaths) + weight)
         return _curve(
@@ -229,15 +251,18 @@ class LengthHistory:
     ) -> list[tuple[float, float]]:
         """Where the curve steps down, and the share of those at risk that leaves there."""
         steps: list[tuple[float, float]] = []
-        for index, dead in enumerate(self._deaths):
+        bins = zip(self._deaths, self._death_sum, observed, observed[1:], entered[1:], strict=False)
+        for dead, total, here, later, late in bins:
             if dead > 0.0:
-                later = observed[index + 1]
-                at_risk = observed[index] - entered[index + 1]
+                at_risk = here - late
                 if later > 0.0 and at_risk <= dead * (1.0 + 1e-9):
                     # With delayed entries all of an early risk set can die while others are known
                     # to live longer; one of those is counted in, or the curve would end here.
                     at_risk = dead + min(weight, later)
-                steps.append((_snapped(self._death_sum[index] / dead), min(1.0, dead / at_risk)))
+                # Snapping keeps a family of constant length on its integer: *longer than 50* must
+                # not hold for a mean of 50.000000000000007. (`round` takes as long as the rest.)
+                where = int(total / dead * _SNAP + 0.5) / _SNAP
+                steps.append((where, dead / at_risk if dead < at_risk else 1.0))
         return steps
 
 
@@ -279,12 +304,6 @@ def _curve(
         array("d", moments),
         evidence,
     )
-
-
-def _snapped(length: float) -> float:
-    # Keeps a family of constant length on its integer: *longer than 50* must not hold for a mean
-    # of 50.000000000000007. (`round(length, 6)` takes half the time of a whole rebuild.)
-    return int(length * _SNAP + 0.5) / _SNAP
 
 
 def _suffix_sums(*bins: Sequence[float]) -> list[float]:

@@ -34,9 +34,10 @@ GROUPS_MAX: Final = 1024
 
 FamilyKey = tuple[str, str]
 LeafKey = tuple[str, str, int, int]
-_Question = tuple[LeafKey, Priority, int | None, int]
 
-_CACHE_MAX: Final = 8192
+_WEIGHT_MIN: Final = 0.02
+"""Groups that would weigh less than this together are not asked: it is done for every running
+request several times a second."""
 _ERROR_STEP: Final = 1 / 64
 _RATIO_STEP: Final = 1 / 64
 
@@ -100,8 +101,6 @@ class LoadPredictor:
         self._families: dict[FamilyKey, _Family] = {}
         self._leaves: dict[LeafKey, LengthHistory] = {}
         self._noted: list[LengthHistory] = []
-        self._cache: dict[FamilyKey, dict[_Question, tuple[float, float]]] = {}
-        self._cached = 0
         self._output_error = 0.0
         self._prompt_error = 0.0
 
@@ -124,9 +123,12 @@ class LoadPredictor:
         """Mean and variance of the output still to come after `tokens_seen` in this run."""
         seen = request.resumed_tokens + tokens_seen
         mean, variance = self._moments(load.leaf or _leaf_key(request), request, seen)
+        floor = 0.1 * seen + 6.0  # LightLLM's: nobody is ever predicted to end right now
+        mean = max(mean, floor)
+        if request.max_tokens is None:
+            return mean, variance
         room = _room(request, seen)
-        # The floor is LightLLM's: nobody is ever predicted to end right now.
-        return min(max(mean, 0.1 * seen + 6.0), room), min(variance, room * room / 4.0)
+        return min(mean, room), min(variance, room * room / 4.0)
 
     def observe(self, request: Request, usage: Usage, *, is_truncated: bool) -> None:
         """Learn from a request that ended; `usage` is this run's own count.
@@ -169,8 +171,6 @@ class LoadPredictor:
         changed += [history for history in self._noted if history.is_swayed_by_in_flight]
         for history in changed:
             history.is_stale = True
-        if changed:
-            self._forget_answers()
 
     def snapshot(self, *, families_max: int = 32) -> PredictorSnapshot:
         """What has been learned; of the families, those with the most observations."""
@@ -197,45 +197,37 @@ class LoadPredictor:
         )
 
     def _moments(self, leaf: LeafKey, request: Request, seen: int) -> tuple[float, float]:
-        # Answered per bin of `seen` (12.5 % wide, about the floor that `remaining` applies anyway),
-        # so that a running request costs one look-up per progress report.
-        index = bin_of(seen)
-        question = (leaf, request.priority, request.max_tokens, index)
-        answers = self._cache.get(leaf[:2])
-        answer = None if answers is None else answers.get(question)
-        if answer is None:
-            answer = self._blend(leaf, request, bin_floor(index))
-            if self._cached >= _CACHE_MAX:
-                self._forget_answers()
-            self._cache.setdefault(leaf[:2], {})[question] = answer
-            self._cached += 1
-        return answer
-
-    def _forget_answers(self) -> None:
-        self._cache.clear()
-        self._cached = 0
-
-    def _blend(self, leaf: LeafKey, request: Request, seen: int) -> tuple[float, float]:
-        bound = request.max_tokens
-        # The prior is exponential: memoryless, and as wide as a length can reasonably be.
-        mean = (
-            PRIOR_MEAN_TOKENS if bound is None else max(0.0, min(PRIOR_MEAN_TOKENS, bound - seen))
-        )
-        second = 2.0 * mean * mean
+        # Per bin of `seen`: 12.5 % wide, about the floor that `remaining` applies anyway.
+        index, bound = bin_of(seen), request.max_tokens
         family = self._families.get(leaf[:2])
+        mean = second = 0.0
+        weight = 1.0
         for history in (
-            self._all.lengths,
-            self._classes[request.priority],
-            None if family is None else family.lengths,
             self._leaves.get(leaf),
+            None if family is None else family.lengths,
+            self._classes[request.priority],
+            self._all.lengths,
         ):
-            if history is None:
-                continue
-            own = history.curve().remaining(seen, bound)
-            trust = own.known / (own.known + SHRINKAGE)
-            mean += trust * (own.mean - mean)
-            second += trust * (own.second - second)
-        return mean, max(0.0, second - mean * mean)
+            if history is not None:
+                known, own_mean, own_second = history.remaining(index, bound)
+                share = weight * known / (known + SHRINKAGE)
+                mean += share * own_mean
+                second += share * own_second
+                weight -= share
+                if weight < _WEIGHT_MIN:
+                    break
+        if weight >= _WEIGHT_MIN:
+            # The prior is exponential: memoryless, and as wide as a length can reasonably be.
+            prior = PRIOR_MEAN_TOKENS
+            if bound is not None:
+                prior = max(0.0, min(prior, bound - bin_floor(index)))
+            mean += weight * prior
+            second += weight * 2.0 * prior * prior
+        else:
+            mean /= 1.0 - weight
+            second /= 1.0 - weight
+        variance = second - mean * mean
+        return mean, max(0.0, variance)
 
     def _prompt(self, request: Request, leaf: LeafKey) -> int:
         ratio = self._all.log_ratio(_LOG_PRIOR_RATIO)
@@ -253,13 +245,8 @@ class LoadPredictor:
         self._family(leaf[:2]).learn_ratio(ratio)
 
     def _learn(self, request: Request, leaf: LeafKey, length: int, *, is_censored: bool) -> None:
-        taught = self._taught(request, leaf)
-        for history in taught:
+        for history in self._taught(request, leaf):
             history.add(length, entered=request.resumed_tokens, is_censored=is_censored)
-        if taught[2].is_stale or taught[3].is_stale:
-            self._forget_answers()
-        elif taught[0].is_stale or taught[1].is_stale:
-            self._cached -= len(self._cache.pop(leaf[:2], ()))
 
     def _taught(self, request: Request, leaf: LeafKey) -> tuple[LengthHistory, ...]:
         """The four histories of a request, made where missing, and freshest in the LRU order."""

@@ -98,14 +98,14 @@ class Scheduler:
 
     def next_deadline(self, at: float) -> float | None:
         """Wake me then with `DeadlineReached`, if nothing else happens before."""
-        times = [
+        times = (
             self.hold.next_change(at),
             self.waits.next(),
             self.ledger.next_departure(),
             self.ageing.next_change(at) if self.queues or self.claims.available else None,
             self._next_ramp_step(at),
-        ]
-        return min((time for time in times if time is not None), default=None)
+        )
+        return min([time for time in times if time is not None], default=None)
 
     def snapshot(self, at: float) -> Snapshot:
         """Everything that dashboards and metrics show, frozen."""
@@ -226,7 +226,10 @@ class Scheduler:
     def _engine_down(self, event: EngineDown) -> Iterator[Action]:
         """What ran is lost with the engine; those who wait learn how long they may still wait."""
         box = self.box
-        box.is_engine_up, box.down_cause, box.changed_at = False, event.cause, event.at
+        box.down_cause = event.cause
+        if not box.is_engine_up and box.changed_at > float("-inf"):
+            return  # it was down already, and only the cause is news
+        box.is_engine_up, box.changed_at = False, event.at
         box.engine_sampled_at = None
         self.waits.engine_down(self.queues, event.at)
         yield from self._send_back_waiting_jobs("EngineDown")
