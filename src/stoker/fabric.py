@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
@@ -27,7 +27,7 @@ from stoker.core.errors import (
 )
 from stoker.core.events import DrainRequested
 from stoker.core.jobs import JobState, RetryPolicy
-from stoker.core.reasons import Reason
+from stoker.core.reasons import Explanation, Reason
 from stoker.core.scheduler import Scheduler
 from stoker.core.snapshot import Snapshot, Story
 from stoker.core.views import why_background_waits
@@ -354,27 +354,35 @@ class Fabric:
             meters={priority: self.meter.of(priority, now) for priority in Priority},
             jobs_held=self._runner.held,
             uptime_s=now - self._opened_at,
-            background_waits_for=self._why_background_waits(now) if is_waiting else None,
+            background_waits_for=self._why_background_waits().reason if is_waiting else None,
         )
 
-    def explain(self, id: str) -> Story:
+    async def explain(self, id: str) -> Story:
         """Why a request or a job is where it is, and its story. Raises `NotFound`."""
         story = self._scheduler.explain(RequestId(id), self.clock.monotonic())
-        if story is None:
-            raise NotFound(f"no request {id} is remembered (the newest few thousand are)")
-        return story
+        if story is not None and story.state != "gone":
+            return story
+        try:
+            job = await self.jobs.get(JobId(id))
+        except NotFound:
+            if story is None:
+                raise NotFound(f"no job {id}, and no request of it is remembered") from None
+            return story
+        story = story or Story(RequestId(id), "gone", None, None, None, None, ())
+        why = self._why_background_waits() if job.state is JobState.AVAILABLE else None
+        return replace(story, state=job.state.value, explanation=why)
 
     def job_reason(self, job: Job) -> str | None:
         """Why a job is not running, or not over; `None` when it is."""
         if job.state in (JobState.SCHEDULED, JobState.RETRYABLE):
             return job.state.value
         if job.state is JobState.AVAILABLE:
-            return self._why_background_waits(self.clock.monotonic()).value
+            return self._why_background_waits().reason.value
         if job.state is JobState.RUNNING:
             story = self._scheduler.explain(RequestId(job.id), self.clock.monotonic())
             if story is not None and story.explanation is not None:
                 return str(story.explanation.reason.value)
         return None
 
-    def _why_background_waits(self, now: float) -> Reason:
-        return why_background_waits(self._scheduler, now).reason
+    def _why_background_waits(self) -> Explanation:
+        return why_background_waits(self._scheduler, self.clock.monotonic())

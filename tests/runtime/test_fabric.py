@@ -25,6 +25,7 @@ from stoker.core.policy import Policy
 from stoker.core.reasons import Reason
 from stoker.core.work import JobId, Priority
 from stoker.fabric import Fabric
+from stoker.ports import EngineTraits
 from stoker.testing.fake_engine import FakeEngine, FakeTiming
 from stoker.testing.job_store import InMemoryJobStore
 from stoker.testing.virtual_time import VirtualClock
@@ -143,7 +144,8 @@ async def test_p0_takes_the_box_back_and_the_job_continues_from_its_text():
         assert answer["usage"]["completion_tokens"] == 50
         job = await fabric.jobs.get(job_id)
         assert (job.state, job.attempts, job.preemptions) == (JobState.COMPLETED, 1, 1)
-        whats = [entry.what for entry in fabric.explain(job_id).entries]
+        whats = [entry.what for entry in (await fabric.explain(job_id)).entries]
+        assert whats.index("gives_way") < whats.index("preempted")
         assert whats.index("preempted") < len(whats) - 1
         assert whats[-1] == "finished"
         [preempt] = [event for event in fabric.log.recent() if event.kind == "Preempt"]
@@ -172,6 +174,10 @@ async def test_no_background_work_starts_under_a_lease_and_it_resumes_after():
             job = await fabric.jobs.get(job_id)
             assert job.state is JobState.AVAILABLE
             assert fabric.job_reason(job) == "p0_lease"
+            story = await fabric.explain(job_id)
+            assert story.state == "available"
+            assert story.explanation is not None
+            assert story.explanation.reason is Reason.P0_LEASE
             assert 19.0 < lease.expires_in_s < 21.0
             await lease.extend(60.0)
             assert lease.expires_in_s == 60.0
@@ -249,6 +255,29 @@ async def test_engine_death_fails_p0_clearly_and_jobs_go_back_to_the_queue():
         engine.recover()
         assert await fabric.await_job(job_id, timeout_s=120.0)
         assert (await fabric.run_p0(chat()))["usage"]
+
+
+async def test_an_idle_engine_without_gauges_is_hardly_ever_asked():
+    traits = EngineTraits("blind", has_telemetry=False, abort_grace_s=0.0, honours_priority=False)
+    async with running(traits=traits) as (fabric, engine):
+        await asyncio.sleep(280.0)
+        assert engine.probes == 1
+        assert fabric.snapshot().scheduler.telemetry_age_s is None
+
+        await asyncio.sleep(60.0)
+        assert engine.probes == 2
+
+
+async def test_the_newest_cause_of_an_outage_is_told_to_those_who_wait():
+    engine = FakeEngine()
+    engine.die()
+    async with Fabric.assemble(
+        CONFIG, engine=engine, store=InMemoryJobStore(), clock=VirtualClock()
+    ) as fabric:
+        with pytest.raises(Rejected) as caught:
+            await fabric.run_p0(chat())
+
+    assert caught.value.explanation.note not in (None, "starting")
 
 
 async def test_a_hanging_engine_is_noticed():

@@ -63,7 +63,7 @@ class Views:
         return Response(encode(state_document(self.fabric.snapshot())), media_type=_JSON)
 
     async def explain(self, request: Request) -> Response:
-        story = self.fabric.explain(request.path_params["id"])
+        story = await self.fabric.explain(request.path_params["id"])
         return Response(encode(story_document(story)), media_type=_JSON)
 
 

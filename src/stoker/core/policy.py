@@ -64,8 +64,8 @@ class Policy:
     down_wait_max_s: float = 10.0
     """How long a P0 or P1 caller waits for an engine that is down before a clear refusal."""
 
-    # Ageing: the head of a class that has waited this long goes before the class above it, but
-    # never into P0's reserved slots.
+    # Ageing: the head of a class that has waited this long goes before the class above it, once.
+    # P0's reserve is then kept free of P1 and P2 together, whatever P0 itself has filled.
     age_p1_s: float = 30.0
     """Wait after which the oldest P1 request goes before P0."""
     age_p2_s: float = 120.0

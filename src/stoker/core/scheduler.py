@@ -303,7 +303,7 @@ class Scheduler:
             self.ledger.note_leaving(running)
             self._note_preempted(running.request.id, at)
             self.stories.tell(
-                running.request.id, at, "preempted", cause=cause, tokens=running.tokens_seen
+                running.request.id, at, "gives_way", cause=cause, tokens=running.tokens_seen
             )
             yield Preempt(running.request.id, cause)
 

@@ -92,7 +92,7 @@ class Waits:
             knob = (
                 "deadline"
                 if deadline == request.deadline_at
-                else (f"wait_max_{request.priority.label}_s")
+                else ("wait_max_p0_s" if request.priority is Priority.P0 else "wait_max_p1_s")
             )
             return Explanation(
                 Reason.QUEUE_TIMEOUT, knob, at - waiting.since, deadline - waiting.since

@@ -214,7 +214,6 @@ class Dispatcher:
                 future = self._tickets[id].future
                 if not future.done():
                     future.set_result(None)
-                return
             case ClaimJobs(count=count):
                 if self._claim is not None:
                     self._claim(count)

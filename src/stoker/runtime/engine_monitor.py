@@ -32,6 +32,8 @@ HOST_EVERY_S = 1.0
 PROGRESS_EVERY_S = 0.25
 READY_TTL_S = 15.0
 """How long one completion, probed or real, proves that the engine works."""
+READY_TTL_BLIND_S = 300.0
+"""The same for an engine without gauges."""
 PROBE_TIMEOUT_S = 20.0
 RETRY_S = 0.5
 SAMPLE_TIMEOUT_S = 3.0
@@ -153,7 +155,7 @@ class EngineMonitor:
 
     async def _round_up(self) -> None:
         """Sample it; where there is doubt, let a small completion decide."""
-        if not await self._sample():
+        if self._engine.traits.has_telemetry and not await self._sample():
             self._failures += 1
         elif self._failures < FAILURES_TO_DOWN:  # a doubt is answered by a completion only
             self._failures = 0
@@ -180,7 +182,9 @@ class EngineMonitor:
             return Doubt.SILENT
         if stuck_s > self._hang_timeout_s:
             return Doubt.HANGS
-        if is_idle and now - (self._proved_at or float("-inf")) > READY_TTL_S:
+        # An engine without gauges may be somebody's paid API: it is not asked often for nothing.
+        ttl_s = READY_TTL_S if self._engine.traits.has_telemetry else READY_TTL_BLIND_S
+        if is_idle and now - (self._proved_at or float("-inf")) > ttl_s:
             return Doubt.UNPROVED
         return None
 
@@ -193,7 +197,11 @@ class EngineMonitor:
 
     async def _round_down(self) -> None:
         """Try to bring it up: a completion, then its limits."""
+        before = self._cause
         if not await self._probe(PROBE_TIMEOUT_S):
+            if self._cause != before:  # those who wait are told the newest cause
+                cause = self._cause or "its small completion fails"
+                self._dispatcher.tell(EngineDown(self._clock.monotonic(), cause))
             return
         try:
             self._capacity = await self._engine.capacity()
@@ -207,7 +215,6 @@ class EngineMonitor:
         self._dispatcher.tell(EngineUp(now, self._engine.traits.abort_grace_s))
         self._came_up.set()
         log.info("engine_up", engine=self._engine.traits.name, capacity=self._capacity)
-        await self._sample()
 
     async def _go_down(self, cause: str) -> None:
         self._is_up, self._cause, self._proved_at = False, cause, None
@@ -223,8 +230,7 @@ class EngineMonitor:
             self._cause = str(error) or f"no gauges within {SAMPLE_TIMEOUT_S:g} s"
             return False
         self._counters = (sample.prompt_tokens_total, sample.output_tokens_total)
-        if self._engine.traits.has_telemetry:
-            self._dispatcher.tell(EngineSampled(self._clock.monotonic(), sample))
+        self._dispatcher.tell(EngineSampled(self._clock.monotonic(), sample))
         return True
 
     async def _probe(self, timeout_s: float) -> bool:

@@ -63,6 +63,7 @@ class FakeEngine:
         self.stall_timeout_s = stall_timeout_s
         self.calls: list[EngineCall] = []
         self.aborts = 0
+        self.probes = 0
         self.is_down = False
         self._capacity = Capacity(
             requests=slots, kv_tokens=kv_tokens, context_tokens=context_tokens
@@ -132,6 +133,7 @@ class FakeEngine:
         )
 
     async def probe(self, timeout_s: float) -> float:
+        self.probes += 1
         loop = asyncio.get_running_loop()
         began_at = loop.time()
         try:
