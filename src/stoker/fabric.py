@@ -377,7 +377,7 @@ class Fabric:
         if job.state in (JobState.SCHEDULED, JobState.RETRYABLE):
             return job.state.value
         if job.state is JobState.AVAILABLE:
-            return self._why_background_waits().reason.value
+            return str(self._why_background_waits().reason.value)
         if job.state is JobState.RUNNING:
             story = self._scheduler.explain(RequestId(job.id), self.clock.monotonic())
             if story is not None and story.explanation is not None:
