@@ -1,12 +1,16 @@
 """The embedded engine's own process: llama.cpp's server, until its parent is gone.
 
 Prints one line, its address, when it is up. It reads standard input only to notice the parent's
-end: the pipe closes however the parent dies, SIGKILL included.
+end: the pipe closes however the parent dies, SIGKILL included. While the model loads, nothing here
+can read; on Linux the kernel itself ends us then.
 """
 
 from __future__ import annotations
 
+import ctypes
 import os
+import select
+import signal
 import sys
 from pathlib import Path
 
@@ -18,6 +22,8 @@ _HTTP_THREADS_BESIDES_SLOTS = 64
 _PROMPT_CACHE_MIB = 256
 """Prompts kept in host RAM for slots that lost them. Its default, 8 GiB, is a box of its own."""
 _LOG_ERRORS = 1
+_PR_SET_PDEATHSIG = 1
+"""From Linux's <sys/prctl.h>."""
 
 
 @click.command()
@@ -28,6 +34,7 @@ _LOG_ERRORS = 1
 @click.option("--batch", type=int, required=True)
 def main(model: Path, slots: int, kv_tokens: int, threads: int, batch: int) -> None:
     """Serve one GGUF file on a free loopback port."""
+    _end_with_parent()
     # Whatever llama.cpp itself may print goes into the log, not into the pipe that nobody reads.
     address = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
@@ -59,6 +66,15 @@ def main(model: Path, slots: int, kv_tokens: int, threads: int, batch: int) -> N
     sys.stdin.buffer.read()
     # A tidy shutdown would wait for running generations, which nobody reads any more.
     os._exit(0)
+
+
+def _end_with_parent() -> None:
+    # Loading holds the interpreter lock throughout, minutes for a large model: a Stoker that was
+    # killed and started again would have two copies of it in host RAM.
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if select.select([sys.stdin], [], [], 0)[0]:
+        sys.exit("its parent was gone before it began")
 
 
 if __name__ == "__main__":
