@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
+import math
 import os
 import sys
 from asyncio.subprocess import PIPE, Process
@@ -67,7 +68,7 @@ class EmbeddedEngine:
         overrides: CapacityOverrides | None = None,
         stall_timeout_s: float = DEFAULT_STALL_TIMEOUT_S,
     ) -> None:
-        self._settings = settings
+        self.settings = settings
         self._model = find_model(settings.model)
         self._log_path = data / LOG_FILE
         self._http = HttpEngine(
@@ -132,7 +133,10 @@ class EmbeddedEngine:
             ) from error
 
     async def capacity(self) -> Capacity:
-        return await self._http.capacity()
+        capacity = await self._http.capacity()
+        # The server itself lets one sequence take the whole cache that the slots share.
+        longest = min(capacity.context_tokens or math.inf, self.settings.context_tokens)
+        return replace(capacity, context_tokens=int(longest))
 
     async def sample(self) -> EngineSample:
         return await self._http.sample()
@@ -200,7 +204,7 @@ class EmbeddedEngine:
         raise ConfigError(f"engine.gguf: llama.cpp cannot serve {self._model}: {cause}")
 
     async def _launch(self) -> Process:
-        settings = self._settings
+        settings = self.settings
         options = {
             "model": self._model,
             "slots": settings.slots,

@@ -18,7 +18,7 @@ from stoker.ports import EngineTraits
 DEFAULT_REQUESTS = 64
 _BREAKDOWN = "priority"
 """With priority scheduling the totals stand under `priority=""`, beside one sample per priority."""
-_PREFIXES = (
+PREFIXES = (
     "sglang:num_running_reqs{",
     "sglang:num_queue_reqs{",
     "sglang:token_usage{",
@@ -64,7 +64,7 @@ class SglangDialect:
 
     async def sample(self, http: HttpClient) -> EngineSample:
         try:
-            return sample_of(Exposition(await http.get_text("/metrics"), _PREFIXES))
+            return sample_of(Exposition(await http.get_text("/metrics"), PREFIXES))
         except EngineRefused:
             # Started without --enable-metrics; this page is always there.
             return (await http.get("/v1/loads", _Loads)).to_sample()

@@ -19,7 +19,7 @@ DEFAULT_MAX_NUM_SEQS = 256
 """No gauge has it; `/server_info` does, where the server was started in its development mode."""
 DEFAULT_BATCHED_TOKENS = 2048
 """The smallest of its defaults for a server."""
-_PREFIXES = (
+PREFIXES = (
     "vllm:num_requests_running",
     "vllm:num_requests_waiting{",
     "vllm:kv_cache_usage_perc",
@@ -79,7 +79,7 @@ class VllmDialect:
         """Hanging up aborts it at its next step."""
 
     async def _page(self, http: HttpClient) -> Exposition:
-        return Exposition(await http.get_text("/metrics"), _PREFIXES)
+        return Exposition(await http.get_text("/metrics"), PREFIXES)
 
     async def _scheduler_config(self, http: HttpClient) -> _SchedulerConfig:
         try:
