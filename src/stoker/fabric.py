@@ -375,7 +375,7 @@ class Fabric:
     def job_reason(self, job: Job) -> str | None:
         """Why a job is not running, or not over; `None` when it is."""
         if job.state in (JobState.SCHEDULED, JobState.RETRYABLE):
-            return job.state.value
+            return str(job.state.value)
         if job.state is JobState.AVAILABLE:
             return str(self._why_background_waits().reason.value)
         if job.state is JobState.RUNNING:
