@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TextIO
 
 import structlog
 from structlog.typing import Processor
@@ -11,8 +15,8 @@ from structlog.typing import Processor
 from stoker.config import LogConfig
 
 
-def configure(config: LogConfig) -> None:
-    """Send our own and the libraries' log messages through one formatter."""
+def configure(config: LogConfig, *, stream: TextIO | None = None) -> None:
+    """Send our own and the libraries' log messages through one formatter, to stderr or `stream`."""
     level = logging.getLevelNamesMapping()[config.level.upper()]
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -30,7 +34,7 @@ def configure(config: LogConfig) -> None:
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=False,
     )
-    handler = logging.StreamHandler(sys.stderr)
+    handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
@@ -44,6 +48,17 @@ def configure(config: LogConfig) -> None:
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)
     logging.getLogger("stoker").setLevel(level)
+
+
+@contextmanager
+def to_file(path: Path, config: LogConfig) -> Iterator[None]:
+    """Log into a file while the block runs: what owns the terminal must not be written over."""
+    with path.open("a", encoding="utf-8") as stream:
+        configure(config, stream=stream)
+        try:
+            yield
+        finally:
+            configure(config)
 
 
 def _rendering(config: LogConfig) -> list[Processor]:

@@ -10,12 +10,13 @@ from importlib.metadata import version
 import click
 
 from stoker.cli.config import show_config
+from stoker.cli.demo import demo
 from stoker.cli.explain import explain
 from stoker.cli.jobs import jobs
 from stoker.cli.outcomes import OneLineErrors
 from stoker.cli.serve import serve
 
-COMMANDS = (serve, jobs, explain, show_config)
+COMMANDS = (serve, demo, jobs, explain, show_config)
 
 
 @click.group(cls=OneLineErrors, context_settings={"help_option_names": ["-h", "--help"]})

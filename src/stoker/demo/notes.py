@@ -1,0 +1,96 @@
+"""From the service's events to lines for people, and to counts of what happened to jobs (pure)."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from rich.markup import escape
+
+from stoker.core.work import JobId, Outcome
+from stoker.demo.journal import Journal
+
+Event = dict[str, Any]
+
+NOTES_MAX = 50
+
+
+class Notes:
+    """`lines` holds the newest notes; times are the service's own."""
+
+    def __init__(self, journal: Journal) -> None:
+        self.lines: deque[tuple[float, str]] = deque(maxlen=NOTES_MAX)
+        self._journal = journal
+        self._stopped: set[str] = set()
+        """Preempted, and not back yet."""
+        self._resuming: set[str] = set()
+        """Back with their text; until they are sent, they may have to go again."""
+        self._handlers: dict[str, Callable[[Event], str | None]] = {
+            "Preempt": self._preempted,
+            "Arrived": self._arrived,
+            "Left": self._left,
+            "Reject": self._rejected,
+            "LeaseGranted": self._lease_granted,
+            "LeaseReleased": self._lease_released,
+            "EngineDown": self._engine_down,
+            "EngineUp": self._engine_up,
+        }
+
+    def take(self, event: Event) -> None:
+        """Count one event, and write a line when it tells people something."""
+        handler = self._handlers.get(event["kind"])
+        line = None if handler is None else handler(event)
+        if line is not None:
+            self.lines.append((event["at"], line))
+
+    def _preempted(self, event: Event) -> str | None:
+        id, tokens = event["id"], event["tokens"]
+        if tokens is None:
+            return None  # not sent yet: it merely goes back to its place
+        self._journal.preempted += 1
+        self._resuming.discard(id)
+        self._stopped.add(id)
+        kept = f"{tokens} tokens kept" if tokens else "nothing written yet"
+        cause = str(event["cause"])
+        why = _CAUSES.get(cause, cause)
+        return f"[yellow]preempted[/] {self._name(id)}, {kept}: {why}"
+
+    def _arrived(self, event: Event) -> str | None:
+        request = event["request"]
+        id, kept = request["id"], request["resumed_tokens"]
+        if id not in self._stopped or not kept:
+            return None
+        self._journal.resumed += 1
+        self._stopped.discard(id)
+        self._resuming.add(id)
+        return f"[green]resumed[/] {self._name(id)} with {kept} tokens kept"
+
+    def _left(self, event: Event) -> None:
+        id = event["id"]
+        if id in self._resuming:
+            self._resuming.discard(id)
+            if event["outcome"] == Outcome.PREEMPTED.value:  # it came back and was not sent
+                self._stopped.add(id)
+                self._journal.resumed -= 1
+
+    def _rejected(self, event: Event) -> str:
+        return f"[red]refused[/] {event['id']}: {event['explanation']['reason']}"
+
+    def _lease_granted(self, event: Event) -> str:
+        return f"[magenta]lease[/] granted for {event['expires_at'] - event['at']:.0f} s"
+
+    def _lease_released(self, event: Event) -> str:
+        return "[magenta]lease[/] released, background work returns gradually"
+
+    def _engine_down(self, event: Event) -> str:
+        return f"[red]engine down[/]: {escape(event['cause'])}"
+
+    def _engine_up(self, event: Event) -> str:
+        return "[green]engine up[/]"
+
+    def _name(self, id: str) -> str:
+        return escape(self._journal.jobs.get(JobId(id), id))
+
+
+_CAUSES = {"LeaseGranted": "a P0 lease was taken", "Arrived": "a P0 request came"}
