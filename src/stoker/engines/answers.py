@@ -12,6 +12,7 @@ from stoker.core.errors import EngineInterrupted
 from stoker.core.work import Usage
 from stoker.engines.bodies import CHAT, GENERATING, Outbound
 from stoker.engines.collect import Assembler, usage_of_runs
+from stoker.engines.http_client import in_words
 from stoker.engines.sse import FrameSplitter, StreamMeter, usage_of_json
 from stoker.ports import Checkpoint
 
@@ -49,7 +50,7 @@ class Wire:
         except TimeoutError as error:
             raise EngineInterrupted(f"the answer stalled for {limit_s:g} s") from error
         except (aiohttp.ClientError, ConnectionError) as error:
-            raise EngineInterrupted(f"the answer broke off: {error!r}") from error
+            raise EngineInterrupted(f"the answer broke off: {in_words(error)}") from error
         self._has_begun = True
         self.is_ended = not piece
         return piece

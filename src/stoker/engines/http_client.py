@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from types import SimpleNamespace
 from typing import TypeVar
 
@@ -124,7 +125,16 @@ class HttpClient:
         )
 
     def _unreachable(self, error: BaseException) -> EngineUnreachable:
-        return EngineUnreachable(f"no answer from the engine at {self.url}: {error!r}")
+        return EngineUnreachable(f"no answer from the engine at {self.url}: {in_words(error)}")
+
+
+def in_words(error: BaseException) -> str:
+    """What went wrong on the wire, for a person: not the client library's own objects."""
+    if isinstance(error, aiohttp.ClientPayloadError):
+        return "the connection closed in the middle"
+    if isinstance(error, OSError) and error.errno is not None and error.errno > 0:
+        return os.strerror(error.errno)
+    return str(error) or type(error).__name__
 
 
 def base_url(url: str) -> str:

@@ -27,7 +27,7 @@ from stoker.engines.answers import (
 )
 from stoker.engines.bodies import Outbound, prepare
 from stoker.engines.bodies import Wire as BodyWire
-from stoker.engines.http_client import HttpClient, base_url
+from stoker.engines.http_client import HttpClient, base_url, in_words
 from stoker.ports import EngineAnswer, EngineCall, EngineTraits
 
 DEFAULT_STALL_TIMEOUT_S = 120.0
@@ -190,5 +190,5 @@ async def _raise_for_status(response: aiohttp.ClientResponse) -> None:
     try:
         body = await response.read()
     except (aiohttp.ClientError, ConnectionError) as error:
-        raise EngineInterrupted(f"the answer broke off: {error!r}") from error
+        raise EngineInterrupted(f"the answer broke off: {in_words(error)}") from error
     raise EngineRefused(response.status, body, response.headers.get("Content-Type", ""))
