@@ -124,6 +124,11 @@ class Service:
     # ------------------------------------------------------------------ asking it
 
     @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    @property
     def log_path(self) -> Path:
         return self.folder / "stoker.log"
 

@@ -36,7 +36,7 @@ async def test_callers_are_told_and_background_work_completes_after_the_restart(
         aiohttp.ClientSession(service.url) as session,
     ):
         await service.wait_ready()
-        jobs = [await client.enqueue_p2({"prompt": "Once", "max_tokens": 120}) for _ in range(3)]
+        jobs = [await client.enqueue_p2({"prompt": "Once", "max_tokens": 60}) for _ in range(3)]
         await until(lambda: are_running(service, p0=0, p1=0, p2=1))
         async with asyncio.TaskGroup() as group:
             whole = [group.create_task(ask(session, path)) for path in streams]
@@ -57,6 +57,7 @@ async def test_callers_are_told_and_background_work_completes_after_the_restart(
     for status, document in (task.result() for task in whole):
         assert status == 502
         assert document["error"]["code"] in {"engine_interrupted", "engine_unreachable"}
+        assert "Error(" not in document["error"]["message"], "words, not a repr"
     for frames in streams.values():
         assert frames[-1]["error"]["code"] == "engine_interrupted"
         assert "choices" in frames[0]
