@@ -12,8 +12,8 @@ from types import ModuleType
 
 from stoker.core.errors import ConfigError
 
-CHARACTERS_MAX = 1_000
-"""About 250 tokens of English: a prompt that a small model on two cores reads in about a second."""
+CHARACTERS_MAX = 800
+"""About 200 tokens of English: a prompt that a small model on two cores reads in about a second."""
 FILES_MAX = 500
 
 MODULES = """

@@ -22,7 +22,7 @@ TYPING_S = 1.0
 REST = 1.5
 """People stay away for this multiple of their last visit: on a slow box they come less often."""
 QUESTIONS = 4
-TOOL_S = 2.5
+TOOL_S = 4.0
 """An agent's tool runs this long; the engine has nothing to do for it meanwhile."""
 _BURST_AT, _STRAY_AT = 1 / 3, 1 / 10
 _ANSWER_TOKENS, _PLAN_TOKENS, _SUMMARY_TOKENS = 20, 20, 32
