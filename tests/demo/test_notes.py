@@ -47,6 +47,13 @@ def test_a_preempted_job_that_comes_back_with_its_text_is_told_and_counted(notes
     ]
 
 
+def test_what_an_earlier_run_wrote_counts_as_kept_again(notes):
+    for event in (preempt(7), left("preempted"), arrived(7), preempt(4), left("preempted")):
+        notes.take(event)
+
+    assert texts(notes)[-1] == "preempted csv [rfc], 11 tokens kept: a P0 lease was taken"
+
+
 def test_a_job_without_text_starts_again_and_is_not_called_resumed(notes, journal):
     for event in (preempt(0, "Arrived"), left("preempted"), arrived(0), left("finished")):
         notes.take(event)

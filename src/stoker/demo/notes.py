@@ -26,6 +26,8 @@ class Notes:
         """Preempted, and not back yet."""
         self._resuming: set[str] = set()
         """Back with their text; until they are sent, they may have to go again."""
+        self._kept: dict[str, int] = {}
+        """Tokens that each brought along when it came back last."""
         self._handlers: dict[str, Callable[[Event], str | None]] = {
             "Preempt": self._preempted,
             "Arrived": self._arrived,
@@ -51,6 +53,7 @@ class Notes:
         self._journal.preempted += 1
         self._resuming.discard(id)
         self._stopped.add(id)
+        tokens += self._kept.get(id, 0)
         kept = f"{tokens} tokens kept" if tokens else "nothing written yet"
         cause = str(event["cause"])
         why = _CAUSES.get(cause, cause)
@@ -62,6 +65,7 @@ class Notes:
         if id not in self._stopped or not kept:
             return None
         self._journal.resumed += 1
+        self._kept[id] = kept
         self._stopped.discard(id)
         self._resuming.add(id)
         return f"[green]resumed[/] {self._name(id)} with {kept} tokens kept"
