@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections import Counter
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from random import Random
-from urllib.parse import urlsplit
 
 import aiohttp
 import psutil
 import pytest
 
+from tests.e2e.raw_calls import Call, called
 from tests.e2e.service import Service, fake_engine, until
 
 SEED = 20_261_123
@@ -107,42 +106,6 @@ def listening_at(process: psutil.Process | None) -> str:
 
 
 # ---------------------------------------------------------------------- hanging up
-
-
-@dataclass(frozen=True)
-class Call:
-    path: str
-    is_stream: bool
-    max_tokens: int
-
-    def to_bytes(self) -> bytes:
-        body = json.dumps(
-            {
-                "messages": [{"role": "user", "content": "Tell me about the sea."}],
-                "max_tokens": self.max_tokens,
-                "stream": self.is_stream,
-                "ignore_eos": True,
-            }
-        ).encode()
-        head = f"POST {self.path} HTTP/1.1\r\nhost: stoker\r\ncontent-length: {len(body)}\r\n\r\n"
-        return head.encode() + body
-
-
-@asynccontextmanager
-async def called(url: str, call: Call, *, is_polite: bool = True) -> AsyncGenerator:
-    """The answer's reader; leaving the block hangs up, with a FIN or a RST."""
-    address = urlsplit(url)
-    reader, writer = await asyncio.open_connection(address.hostname, address.port)
-    try:
-        writer.write(call.to_bytes())
-        yield reader
-    finally:
-        if is_polite:
-            writer.close()
-        else:
-            writer.transport.abort()
-        with suppress(OSError):
-            await writer.wait_closed()
 
 
 async def hang_up_often(
