@@ -67,6 +67,7 @@ def test_going_back_unsent_is_no_preemption_and_undoes_the_return(notes, journal
     for event in (preempt(7), left("preempted"), *sent_back):
         notes.take(event)
     assert (journal.preempted, journal.resumed) == (1, 0)
+    assert [text.split()[0] for text in texts(notes)] == ["preempted"]
 
     for event in (arrived(7), left("finished")):
         notes.take(event)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from rich.markup import escape
@@ -24,8 +25,8 @@ class Notes:
         self._journal = journal
         self._stopped: set[str] = set()
         """Preempted, and not back yet."""
-        self._resuming: set[str] = set()
-        """Back with their text; until they are sent, they may have to go again."""
+        self._resuming: dict[str, tuple[float, str]] = {}
+        """Back with their text, and the line that says so: unsent, they may have to go again."""
         self._kept: dict[str, int] = {}
         """Tokens that each brought along when it came back last."""
         self._handlers: dict[str, Callable[[Event], str | None]] = {
@@ -51,7 +52,7 @@ class Notes:
         if tokens is None:
             return None  # not sent yet: it merely goes back to its place
         self._journal.preempted += 1
-        self._resuming.discard(id)
+        self._resuming.pop(id, None)
         self._stopped.add(id)
         tokens += self._kept.get(id, 0)
         kept = f"{tokens} tokens kept" if tokens else "nothing written yet"
@@ -67,16 +68,19 @@ class Notes:
         self._journal.resumed += 1
         self._kept[id] = kept
         self._stopped.discard(id)
-        self._resuming.add(id)
-        return f"[green]resumed[/] {self._name(id)} with {kept} tokens kept"
+        line = f"[green]resumed[/] {self._name(id)} with {kept} tokens kept"
+        self._resuming[id] = event["at"], line
+        return line
 
     def _left(self, event: Event) -> None:
         id = event["id"]
-        if id in self._resuming:
-            self._resuming.discard(id)
-            if event["outcome"] == Outcome.PREEMPTED.value:  # it came back and was not sent
-                self._stopped.add(id)
-                self._journal.resumed -= 1
+        said = self._resuming.pop(id, None)
+        if said is None or event["outcome"] != Outcome.PREEMPTED.value:
+            return
+        self._stopped.add(id)  # it came back, and had to go again before it was sent
+        self._journal.resumed -= 1
+        with suppress(ValueError):
+            self.lines.remove(said)
 
     def _rejected(self, event: Event) -> str:
         return f"[red]refused[/] {event['id']}: {event['explanation']['reason']}"

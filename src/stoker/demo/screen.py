@@ -54,7 +54,9 @@ class Screen:
         line.add_column(justify="right")
         phase = f"[b]{self.phase}[/]"
         if self.ends_at is not None:
-            phase += f"  {max(0.0, self.ends_at - self.clock.monotonic()):.0f} s left"
+            left_s = self.ends_at - self.clock.monotonic()
+            # A slow box is given time to finish what the end needs: one question, one document.
+            phase += f"  {left_s:.0f} s left" if left_s > 0 else "  [dim]finishing[/]"
         line.add_row(phase, _engine(state) if state else "")
         return Group(line, _lease(state) if state else "")
 
