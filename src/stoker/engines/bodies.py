@@ -14,6 +14,7 @@ import msgspec
 
 from stoker.core.errors import InvalidRequest
 from stoker.core.work import Priority
+from stoker.engines import placement
 from stoker.ports import Checkpoint, EngineCall
 
 CHAT = "/v1/chat/completions"
@@ -72,8 +73,10 @@ def decode_fields(body: bytes) -> Fields:
         ) from error
 
 
-def prepare(call: EngineCall, wire: Wire, *, model: str | None) -> Outbound:
-    """Turn a call into the engine's body: own fields out, streaming and priority in."""
+def prepare(
+    call: EngineCall, wire: Wire, *, model: str | None, slot: int | None = None
+) -> Outbound:
+    """Turn a call into the engine's body: own fields out; streaming, priority and slot in."""
     fields = decode_fields(call.body)
     before = dict(fields)
     is_resumable = wire.continuation is not None and _is_plain_text(call.endpoint, fields)
@@ -90,6 +93,8 @@ def prepare(call: EngineCall, wire: Wire, *, model: str | None) -> Outbound:
         fields["priority"] = _raw(value)
     if wire.request_id_field is not None:
         fields[wire.request_id_field] = _raw(call.request_id)
+    if slot is not None:
+        fields[placement.FIELD] = _raw(slot)
     is_spent = checkpoint is not None and _resume(call.endpoint, fields, checkpoint, wire)
     _set_streaming(call, fields, is_assembled=is_assembled)
     return Outbound(

@@ -19,11 +19,18 @@ from stoker.core.events import EngineSample
 from stoker.core.limits import Capacity
 from stoker.engines.llamacpp import LlamaCppDialect
 from stoker.engines.openai_http import DEFAULT_STALL_TIMEOUT_S, CapacityOverrides, HttpEngine
+from stoker.engines.placement import SlotPlacement
 from stoker.ports import EngineAnswer, EngineCall, EngineTraits
 
 LOG_FILE = "embedded-engine.log"
 START_TIMEOUT_S = 120.0
-BATCH_TOKENS = 128
+BATCH_TOKENS = 64
+"""Prompt tokens read in one step: a P0 prompt waits for the step that runs, and shares the next.
+
+One core, SmolLM2-135M in Q4_1. P0's time to first token behind a P2 prompt of 1,500 tokens, at
+worst: 1.5 s at 64, 2.9 s at 128, 5.9 s at 256. Prompt tokens per second of CPU time: 116 at 32, 140
+at 64, 146 at 128, 144 at 256. So 64 costs background prompts 4 %, and halves what P0 waits.
+"""
 _BACKOFF_S = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 _HEALTHY_AFTER_S = 60.0
 """A child that lived this long has earned a quick restart again."""
@@ -51,6 +58,10 @@ class EmbeddedSettings:
     """
     batch_tokens: int = BATCH_TOKENS
 
+    def __post_init__(self) -> None:
+        # Every running sequence needs its place in the batch.
+        object.__setattr__(self, "batch_tokens", max(self.batch_tokens, self.slots))
+
     @property
     def kv_tokens(self) -> int:
         """Size of the cache that the slots share."""
@@ -73,7 +84,7 @@ class EmbeddedEngine:
         self._log_path = data / LOG_FILE
         self._http = HttpEngine(
             "",
-            LlamaCppDialect(is_kv_unified=True),
+            LlamaCppDialect(is_kv_unified=True, placement=SlotPlacement(settings.slots)),
             overrides=_known(settings, overrides or CapacityOverrides()),
             stall_timeout_s=stall_timeout_s,
         )

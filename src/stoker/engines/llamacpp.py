@@ -13,6 +13,7 @@ from stoker.core.work import RequestId
 from stoker.engines.bodies import CHAT, COMPLETIONS, Wire, decode_fields
 from stoker.engines.exposition import Exposition
 from stoker.engines.http_client import HttpClient
+from stoker.engines.placement import SlotPlacement
 from stoker.ports import EngineTraits
 
 _DEFAULT_BATCH = 2048
@@ -38,8 +39,11 @@ class LlamaCppDialect:
     )
     probe = (COMPLETIONS, b'{"prompt":"ping","max_tokens":1,"cache_prompt":false}')
 
-    def __init__(self, *, is_kv_unified: bool = False) -> None:
+    def __init__(
+        self, *, is_kv_unified: bool = False, placement: SlotPlacement | None = None
+    ) -> None:
         self._is_kv_unified = is_kv_unified
+        self.placement = placement
         self._kv_tokens: int | None = None
 
     async def capacity(self, http: HttpClient) -> Capacity:
@@ -89,6 +93,8 @@ class LlamaCppDialect:
             slots = await http.get("/slots", list[_Slot])
         except EngineRefused:
             return None  # Started with --no-slots.
+        if self.placement is not None:
+            self.placement.saw_idle(slot.id for slot in slots if not slot.is_processing)
         used = 0
         for slot in slots:
             if slot.is_processing and slot.n_prompt_tokens is None:
@@ -112,6 +118,7 @@ class _Props(msgspec.Struct):
 
 
 class _Slot(msgspec.Struct):
+    id: int
     is_processing: bool = False
     n_prompt_tokens: int | None = None
     """Its tokens in the cache: the count begins with the prompt and grows with the output."""

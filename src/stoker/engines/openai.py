@@ -19,6 +19,7 @@ class OpenAIDialect:
     traits = EngineTraits(
         name="openai", has_telemetry=False, abort_grace_s=0.5, honours_priority=False
     )
+    placement = None
 
     def __init__(self, *, is_openai: bool = False) -> None:
         self.wire = Wire(has_service_tier=is_openai)

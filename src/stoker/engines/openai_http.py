@@ -10,7 +10,13 @@ from typing import Protocol
 
 import aiohttp
 
-from stoker.core.errors import EngineError, EngineInterrupted, EngineRefused, EngineUnreachable
+from stoker.core.errors import (
+    EngineError,
+    EngineInterrupted,
+    EngineRefused,
+    EngineUnreachable,
+    InvalidRequest,
+)
 from stoker.core.events import EngineSample
 from stoker.core.limits import Capacity
 from stoker.core.work import Priority, RequestId
@@ -28,7 +34,8 @@ from stoker.engines.answers import (
 from stoker.engines.bodies import Outbound, prepare
 from stoker.engines.bodies import Wire as BodyWire
 from stoker.engines.http_client import HttpClient, base_url, in_words
-from stoker.ports import EngineAnswer, EngineCall, EngineTraits
+from stoker.engines.placement import SlotPlacement
+from stoker.ports import Checkpoint, EngineAnswer, EngineCall, EngineTraits
 
 DEFAULT_STALL_TIMEOUT_S = 120.0
 _ABORT_TIMEOUT_S = 1.0
@@ -65,6 +72,10 @@ class Dialect(Protocol):
     @property
     def probe(self) -> tuple[str, bytes]:
         """Endpoint and body of its smallest completion."""
+
+    @property
+    def placement(self) -> SlotPlacement | None:
+        """Where calls are put, for a server that lets us choose."""
 
     async def capacity(self, http: HttpClient) -> Capacity: ...
     async def sample(self, http: HttpClient) -> EngineSample: ...
@@ -143,13 +154,15 @@ class HttpEngine:
 
     @asynccontextmanager
     async def send(self, call: EngineCall) -> AsyncGenerator[EngineAnswer]:
-        outbound = prepare(call, self._dialect.wire, model=self._model)
-        if outbound.is_spent and outbound.checkpoint is not None:
-            kept = outbound.checkpoint
-            yield SpentAnswer(collect.spent(call.endpoint, call.body, kept, call.request_id), kept)
-            return
+        placement = self._dialect.placement
+        slot = None if placement is None else placement.take(call.priority)
         is_ended = False
         try:
+            outbound = prepare(call, self._dialect.wire, model=self._model, slot=slot)
+            if outbound.is_spent and outbound.checkpoint is not None:
+                is_ended = True
+                yield _spent(call, outbound.checkpoint)
+                return
             response = await self._http.open(call.endpoint, outbound.body)
             try:
                 await _raise_for_status(response)
@@ -159,10 +172,12 @@ class HttpEngine:
             finally:
                 # An ended response has given its connection back already; any other is hung up.
                 response.close()
-        except EngineRefused:
+        except (EngineRefused, InvalidRequest):
             is_ended = True
             raise
         finally:
+            if placement is not None and slot is not None:
+                placement.give_back(slot, is_idle=is_ended)
             if not is_ended:
                 await self._abort(call.request_id)
 
@@ -182,6 +197,10 @@ class HttpEngine:
         with suppress(EngineError, TimeoutError):
             async with asyncio.timeout(_ABORT_TIMEOUT_S):
                 await self._dialect.abort(self._http, id)
+
+
+def _spent(call: EngineCall, kept: Checkpoint) -> SpentAnswer:
+    return SpentAnswer(collect.spent(call.endpoint, call.body, kept, call.request_id), kept)
 
 
 async def _raise_for_status(response: aiohttp.ClientResponse) -> None:

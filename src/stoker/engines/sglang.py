@@ -35,6 +35,7 @@ _LOWER_FIRST = {Priority.P0: 0, Priority.P1: 10, Priority.P2: 20}
 class SglangDialect:
     """Learns from `capacity` whether priorities are on, and which way they point."""
 
+    placement = None
     probe = (COMPLETIONS, b'{"prompt":"ping","max_tokens":1}')
 
     def __init__(self) -> None:

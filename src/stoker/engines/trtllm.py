@@ -24,6 +24,7 @@ class TrtLlmDialect:
         name="trtllm", has_telemetry=True, abort_grace_s=1.0, honours_priority=False
     )
     wire = Wire()
+    placement = None
     probe = (COMPLETIONS, b'{"prompt":"ping","max_tokens":1}')
 
     async def capacity(self, http: HttpClient) -> Capacity:

@@ -51,6 +51,7 @@ class VllmDialect:
         priorities={Priority.P0: 0, Priority.P1: 5, Priority.P2: 10},
         continuation={"continue_final_message": True, "add_generation_prompt": False},
     )
+    placement = None
     probe = (COMPLETIONS, b'{"prompt":"ping","max_tokens":1}')
 
     async def capacity(self, http: HttpClient) -> Capacity:
