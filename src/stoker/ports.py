@@ -87,7 +87,8 @@ class EngineAnswer(Protocol):
     def chunks(self) -> AsyncIterator[bytes]:
         """The bytes for the client as they come: whole SSE frames, or pieces of one JSON body.
 
-        A collected call yields each frame too (progress); its result is `body()`.
+        Frames that came together may be one chunk. A collected call yields its frames too
+        (progress); its result is `body()`.
         Raises `EngineInterrupted` when the answer breaks off or stalls.
         """
 

@@ -57,7 +57,7 @@ class Wire:
 
 
 class StreamedAnswer:
-    """Server-sent events, passed on frame by frame as they come."""
+    """Server-sent events, passed on in whole frames as they come."""
 
     is_stream = True
 
@@ -83,10 +83,13 @@ class StreamedAnswer:
         return self
 
     async def __anext__(self) -> bytes:
+        wants_usage = self._outbound.is_usage_asked
         while True:
-            frame, is_usage_only = await self._frames.next()
-            if not is_usage_only or self._outbound.is_usage_asked:
-                return frame
+            # What came together goes out together: the writes are what a stream costs.
+            frames = await self._frames.ready()
+            chunk = [one for one, is_usage_only in frames if wants_usage or not is_usage_only]
+            if chunk:
+                return b"".join(chunk)
 
     def body(self) -> bytes:
         raise AssertionError("a streamed answer has no body")
@@ -166,9 +169,10 @@ class CollectedAnswer:
         return self
 
     async def __anext__(self) -> bytes:
-        frame, _ = await self._frames.next()
-        self._assembler.add(frame)
-        return frame
+        frames = [frame for frame, _ in await self._frames.ready()]
+        for frame in frames:
+            self._assembler.add(frame)
+        return b"".join(frames)
 
     def body(self) -> bytes:
         assert self._wire.is_ended, "body() is for an answer whose chunks have ended"
@@ -273,7 +277,7 @@ HttpAnswer: TypeAlias = (
 
 
 class _Frames:
-    """Frames of a response, metered, one at a time."""
+    """Frames of a response, metered."""
 
     def __init__(self, wire: Wire, endpoint: str) -> None:
         self._wire = wire
@@ -282,17 +286,26 @@ class _Frames:
         self._needs_done = endpoint in GENERATING
         self.meter = StreamMeter()
 
-    async def next(self) -> tuple[bytes, bool]:
-        """The next frame, and whether it brings nothing but usage. Ends as an iterator does."""
+    async def ready(self) -> list[tuple[bytes, bool]]:
+        """The frames that have come, at least one, each with whether it brings nothing but usage.
+
+        Ends as an iterator does.
+        """
         while not self._ready:
             if self._wire.is_ended:
                 raise StopAsyncIteration
             await self._read()
-        frame = self._ready.popleft()
-        is_usage_only = self.meter.see(frame)
-        if self.meter.error is not None:
-            raise EngineInterrupted(f"the engine broke the answer off: {self.meter.error}")
-        return frame, is_usage_only
+        frames: list[tuple[bytes, bool]] = []
+        while self._ready:
+            frame = self._ready[0]
+            is_usage_only = self.meter.see(frame)
+            if self.meter.error is not None:
+                if frames:  # what came before the error comes first
+                    break
+                raise EngineInterrupted(f"the engine broke the answer off: {self.meter.error}")
+            frames.append((frame, is_usage_only))
+            self._ready.popleft()
+        return frames
 
     async def _read(self) -> None:
         piece = await self._wire.read()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import os
-from types import SimpleNamespace
+import socket
+from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import TypeVar
 
 import aiohttp
@@ -39,7 +41,9 @@ class HttpClient:
         """Open the sessions; connects to nothing yet."""
         if self._pooled is None:
             self._pooled = self._session(
-                aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEPALIVE_S)
+                aiohttp.TCPConnector(
+                    limit=0, keepalive_timeout=_KEEPALIVE_S, socket_factory=_noted_socket
+                )
             )
             self._fresh = self._session(aiohttp.TCPConnector(limit=0, force_close=True))
 
@@ -58,16 +62,14 @@ class HttpClient:
         """
         assert self._pooled is not None, "the engine was not started"
         assert self._fresh is not None
-        context = SimpleNamespace(is_reused=False)
+        attempt = _Attempt()
+        _attempt.set(attempt)
         try:
             return await self._pooled.post(
-                self.url + path,
-                data=_payload(body),
-                headers=self._headers,
-                trace_request_ctx=context,
+                self.url + path, data=_payload(body), headers=self._headers
             )
         except _BROKEN as error:
-            if not context.is_reused:
+            if attempt.is_connecting:
                 raise self._unreachable(error) from error
         except _NOT_SPOKEN as error:
             raise self._unreachable(error) from error
@@ -112,8 +114,6 @@ class HttpClient:
             raise self._unreachable(error) from error
 
     def _session(self, connector: aiohttp.TCPConnector) -> aiohttp.ClientSession:
-        trace = aiohttp.TraceConfig()
-        trace.on_connection_reuseconn.append(_note_reuse)
         return aiohttp.ClientSession(
             connector=connector,
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -121,7 +121,6 @@ class HttpClient:
             timeout=aiohttp.ClientTimeout(
                 total=None, sock_connect=_CONNECT_TIMEOUT_S, sock_read=None
             ),
-            trace_configs=[trace],
         )
 
     def _unreachable(self, error: BaseException) -> EngineUnreachable:
@@ -148,14 +147,23 @@ def _payload(body: bytes | None) -> bytes | io.BytesIO | None:
     return io.BytesIO(body) if body is not None and len(body) > _ONE_WRITE_BYTES else body
 
 
-async def _note_reuse(
-    _session: aiohttp.ClientSession,
-    context: SimpleNamespace,
-    _params: aiohttp.TraceConnectionReuseconnParams,
-) -> None:
-    request = context.trace_request_ctx
-    if request is not None:
-        request.is_reused = True
+@dataclass(slots=True)
+class _Attempt:
+    """One call on the pool. aiohttp's tracing would tell this too, and slow down every call."""
+
+    is_connecting: bool = False
+    """Whether it took a new connection, and not one that had served before."""
+
+
+_attempt: ContextVar[_Attempt] = ContextVar("_attempt")
+
+
+def _noted_socket(address: aiohttp.AddrInfoType) -> socket.socket:
+    # Connecting may go on in another task: what is set must be the object that both share.
+    if (attempt := _attempt.get(None)) is not None:
+        attempt.is_connecting = True
+    family, kind, protocol, _, _ = address
+    return socket.socket(family, kind, protocol)
 
 
 def _decode(path: str, answer: bytes, type: type[T]) -> T:
