@@ -117,14 +117,17 @@ async def hang_up_often(
 
     async def client() -> None:
         for _ in left:
+            path, is_polite = random.choice(("/v1/p0", "/v1/p1")), random.random() < 0.5
+            # Some are patient until a stream has begun; most leave sooner or later, often at once.
+            pieces = random.randint(1, 4) if random.random() < 0.2 else 0
+            patience_s = 60.0 if pieces else longest_s * random.random() ** 3
             call = Call(
-                random.choice(("/v1/p0", "/v1/p1")),
-                is_stream=random.random() < 0.5,
-                max_tokens=random.randint(1, max_tokens),
+                path,
+                is_stream=bool(pieces) or random.random() < 0.5,
+                max_tokens=random.randint(12 if pieces else 1, max_tokens),
             )
-            is_polite, patience_s = random.random() < 0.5, random.uniform(0, longest_s)
             async with called(house.service.url, call, is_polite=is_polite) as reader:
-                tally[await read_for(reader, patience_s)] += 1
+                tally[await read_for(reader, patience_s, pieces=pieces)] += 1
 
     async def watcher() -> None:
         while sum(tally.values()) < count:
@@ -141,14 +144,19 @@ async def hang_up_often(
     return tally
 
 
-async def read_for(reader: asyncio.StreamReader, seconds: float) -> str:
-    """Read until a random moment; how far the answer had come by then."""
-    seen = b""
+async def read_for(reader: asyncio.StreamReader, seconds: float, *, pieces: int) -> str:
+    """Read for some time, or so many pieces if any; how far the answer had come by then."""
+    seen, count = b"", 0
     with suppress(TimeoutError):
         async with asyncio.timeout(seconds):
-            while not is_whole(seen):
-                seen += await reader.read(65_536)
-            return "complete"
+            while not is_whole(seen) and (not pieces or count < pieces):
+                piece = await reader.read(65_536)
+                assert piece, f"Stoker hung up first, after {seen!r}"
+                seen += piece
+                count += 1
+    assert seen.startswith(b"HTTP/1.1 200 ") or not seen, seen
+    if is_whole(seen):
+        return "complete"
     return "in the middle" if seen else "no answer yet"
 
 

@@ -178,7 +178,7 @@ class Fate:
 
     async def kill_while_jobs_run(self) -> None:
         """Kill some time after some jobs have ended while others run; sometimes twice in a row."""
-        await self._until_some_have_ended(self._random.randrange(4))
+        await self._until_some_have_ended(self._random.randrange(3))
         await self._kill_within(0.1)
         if self._random.random() < 0.15:
             await self._service.launch()
