@@ -64,7 +64,7 @@ class EngineConfig:
     embedded_context_tokens: Annotated[int, Meta(ge=256)] = 8192
     """Longest prompt + output of one sequence in the embedded engine."""
     embedded_threads: Count | None = None
-    """Threads of the embedded engine; the machine's cores when not set."""
+    """Threads of the embedded engine; the machine's cores less one when not set."""
 
 
 @dataclass(frozen=True, slots=True)

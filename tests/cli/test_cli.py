@@ -124,7 +124,7 @@ def test_a_story_is_told_as_a_timeline(service, job_id):
     document = run("explain", job_id, "--json", "--url", service)
 
     first, *rest = story.output.splitlines()
-    assert first == f"{job_id} is gone"
+    assert first == f"{job_id} is completed"
     assert "+0.000 s" in story.output
     assert len(rest) >= 3
     assert json.loads(document.output)["id"] == job_id

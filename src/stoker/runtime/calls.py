@@ -45,9 +45,12 @@ class MeteredAnswer:
     async def chunks(self) -> AsyncIterator[bytes]:
         answer, permit = self._answer, self._permit
         async for chunk in answer.chunks():
-            permit.first_token()
-            permit.tokens = answer.output_tokens
+            # A role frame or a ping is no token: some engines send them before the prompt is read.
+            if answer.output_tokens:
+                permit.first_token()
+                permit.tokens = answer.output_tokens
             yield chunk
+        permit.first_token()
         self.is_ended = True
 
     def body(self) -> bytes:
