@@ -14,7 +14,8 @@ from stoker.core.load import LoadPredictor, PeakForecast
 from stoker.core.work import Outcome, RequestId
 
 _NOTE_INTERVAL_S = 1.0
-"""How often running requests are shown to the length curves as censored observations."""
+"""How often running requests are shown to the length curves as censored observations, and how often
+each is predicted anew: lengths come in steps of 12.5 % anyway, and a full box asks for hundreds."""
 
 
 class Learning:
@@ -36,9 +37,13 @@ class Learning:
             )
         for id, seen in tokens.items():
             running = ledger.running.get(id)
-            if running is not None:
+            if running is None:
+                continue
+            mean, variance = running.remaining_tokens, running.remaining_variance
+            if at >= running.predict_at:
+                running.predict_at = at + _NOTE_INTERVAL_S
                 mean, variance = self._predictor.remaining(running.request, running.load, seen)
-                ledger.note_progress(running, seen, mean, variance)
+            ledger.note_progress(running, seen, mean, variance)
         self._judge(at)
 
     def left(self, running: Running, event: Left) -> None:

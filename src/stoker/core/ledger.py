@@ -23,6 +23,8 @@ class Running:
     tokens_seen: int = 0
     remaining_tokens: float = 0.0
     remaining_variance: float = 0.0
+    predict_at: float = float("-inf")
+    """When what remains is to be predicted anew; until then it is taken to stay as it was."""
     is_leaving: bool = False
     """Told to leave (preempted or aborted) and not gone yet."""
 
