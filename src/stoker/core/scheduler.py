@@ -12,7 +12,7 @@ way from the store), `learning` (what leaving requests teach), `story` (what hap
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import assert_never
 
 from stoker.core import shedding, views
@@ -117,10 +117,10 @@ class Scheduler:
 
     # ------------------------------------------------------------------ facts
 
-    def _take(self, event: Event) -> Iterator[Action]:
+    def _take(self, event: Event) -> Iterable[Action]:
         match event:
             case Arrived():
-                yield from self._arrived(event)
+                return self._arrived(event)
             case FirstToken():
                 self._first_token(event)
             case Progressed(at=at, tokens=tokens):
@@ -128,11 +128,12 @@ class Scheduler:
             case Left():
                 self._left(event)
             case EngineDown():
-                yield from self._engine_down(event)
+                return self._engine_down(event)
             case DrainRequested():
-                yield from self._drain(event)
+                return self._drain(event)
             case _:
                 self._told(event)
+        return ()
 
     def _told(
         self, event: LeaseGranted | LeaseReleased | JobsAvailable | JobsClaimed | Observation
