@@ -33,7 +33,8 @@ _BINS: Final = _LAST_BIN + 1
 _GROWTH: Final = 2.0 ** (1 / HALF_LIFE)
 _WEIGHT_MAX: Final = 2.0**30
 # A curve is rebuilt once its history has grown by a quarter, at most 72 observations: late by a
-# third of the half-life at worst, and a rebuild (80 µs) costs about 1 µs per observation.
+# third of the half-life at worst, and a rebuild (80 µs) costs about 1 µs per observation. Decisions
+# leave that to the next progress report, up to twice the growth, so that nobody's admission pays.
 _REBUILD_SHARE: Final = 1 / 4
 
 _ANSWERS_MAX: Final = 256
@@ -145,6 +146,7 @@ class LengthHistory:
         "_total",
         "_weight",
         "in_flight",
+        "is_due",
         "is_stale",
     )
 
@@ -159,6 +161,9 @@ class LengthHistory:
         self._curve: LengthCurve | None = None
         self._answers: dict[tuple[int, int | None], Moments] = {}
         self.is_stale = True
+        """The curve must not be used any more."""
+        self.is_due = False
+        """A better curve could be had: whoever has the time asks for `curve()`."""
         self.in_flight: list[tuple[int, int]] = []
         """(tokens seen, tokens at entry) of running requests; after a change, set `is_stale`."""
 
@@ -189,16 +194,17 @@ class LengthHistory:
         self._total += weight
         self._exposure += weight * (length - entered)
         self._fresh += 1
-        if self._fresh * weight >= self._total * _REBUILD_SHARE:
-            self.is_stale = True
+        grown = self._fresh * weight / self._total
+        self.is_due = grown >= _REBUILD_SHARE
+        self.is_stale = self.is_stale or grown >= 2.0 * _REBUILD_SHARE
 
     def curve(self) -> LengthCurve:
         """The survival curve, rebuilt only when enough has been learned since the last one."""
-        if self._curve is None or self.is_stale:
+        if self._curve is None or self.is_stale or self.is_due:
             self._curve = self._build()
             self._answers.clear()
             self._fresh = 0
-            self.is_stale = False
+            self.is_stale = self.is_due = False
         return self._curve
 
     def remaining(self, index: int, bound: int | None) -> Moments:
@@ -207,13 +213,14 @@ class LengthHistory:
         A bin is about as wide as the floor that predictions get anyway, and every running request
         asks several histories a few times a second.
         """
-        if self.is_stale:
-            self.curve()
+        curve = self._curve
+        if curve is None or self.is_stale:
+            curve = self.curve()
         answer = self._answers.get((index, bound))
         if answer is None:
             if len(self._answers) >= _ANSWERS_MAX:
                 self._answers.clear()
-            answer = self.curve().remaining(bin_floor(index), bound)
+            answer = curve.remaining(bin_floor(index), bound)
             self._answers[index, bound] = answer
         return answer
 

@@ -160,6 +160,8 @@ class LoadPredictor:
         """
         changed = [history for history in self._noted if history.is_swayed_by_in_flight]
         for history in self._noted:
+            if history.is_due:
+                history.curve()
             history.in_flight.clear()
         noted: dict[int, LengthHistory] = {}
         for request, tokens_seen in running:
@@ -171,6 +173,7 @@ class LoadPredictor:
         changed += [history for history in self._noted if history.is_swayed_by_in_flight]
         for history in changed:
             history.is_stale = True
+            history.curve()  # here, where nobody waits for a decision
 
     def snapshot(self, *, families_max: int = 32) -> PredictorSnapshot:
         """What has been learned; of the families, those with the most observations."""
