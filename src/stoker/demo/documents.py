@@ -12,7 +12,7 @@ from types import ModuleType
 
 from stoker.core.errors import ConfigError
 
-CHARACTERS_MAX = 800
+CHARACTERS_MAX = 500
 """About 200 tokens of English: a prompt that a small model on two cores reads in about a second."""
 FILES_MAX = 500
 

@@ -15,8 +15,8 @@ from stoker.demo.documents import Document
 
 Json = dict[str, Any]
 
-PERIOD_S = 20.0
-"""P0 then has the box for about half of the time, the seconds after each visit included."""
+PERIOD_S = 30.0
+"""P0 then has the box for about a third of the time, the seconds after each visit included."""
 TYPING_S = 1.0
 """From the first keystroke, when the lease is taken, to the first question."""
 REST = 1.5

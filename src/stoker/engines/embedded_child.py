@@ -22,6 +22,9 @@ _HTTP_THREADS_BESIDES_SLOTS = 64
 _PROMPT_CACHE_MIB = 256
 """Prompts kept in host RAM for slots that lost them. Its default, 8 GiB, is a box of its own."""
 _LOG_ERRORS = 1
+_NO_BUSY_WAITING = 0
+"""Its threads otherwise spin between two steps. On 2 cores that bought nothing: 4 prompts of 300
+tokens were read at 180 to 230 tokens a second either way."""
 _PR_SET_PDEATHSIG = 1
 """From Linux's <sys/prctl.h>."""
 
@@ -49,8 +52,9 @@ def main(model: Path, slots: int, kv_tokens: int, threads: int, batch: int) -> N
     params.cont_batching = True
     params.n_batch = batch
     params.n_ubatch = batch
-    params.cpuparams.n_threads = threads
-    params.cpuparams_batch.n_threads = threads
+    for cpu in (params.cpuparams, params.cpuparams_batch):
+        cpu.n_threads = threads
+        cpu.poll = _NO_BUSY_WAITING
     params.n_threads_http = slots + _HTTP_THREADS_BESIDES_SLOTS
     params.cache_ram_mib = _PROMPT_CACHE_MIB
     params.endpoint_metrics = True
