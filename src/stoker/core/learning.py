@@ -13,6 +13,7 @@ from stoker.core.ledger import Ledger, Running
 from stoker.core.load import LoadPredictor, PeakForecast
 from stoker.core.work import Outcome, RequestId
 
+_UNLEARNED_MAX = 64
 _NOTE_INTERVAL_S = 1.0
 """How often running requests are shown to the length curves as censored observations, and how often
 each is predicted anew: lengths come in steps of 12.5 % anyway, and a full box asks for hundreds."""
@@ -24,9 +25,11 @@ class Learning:
         self._predictor = predictor
         self._forecast = forecast
         self._noted_at = float("-inf")
+        self._unlearned: list[tuple[Running, Left]] = []
 
     def progressed(self, at: float, tokens: Mapping[RequestId, int]) -> None:
         """Correct each running request's remaining length by what it has shown so far."""
+        self._learn_all()
         ledger = self._ledger
         if at - self._noted_at >= _NOTE_INTERVAL_S:
             # First, so that the curves are rebuilt here and not when somebody arrives.
@@ -47,6 +50,17 @@ class Learning:
         self._judge(at)
 
     def left(self, running: Running, event: Left) -> None:
+        """Remember it for the next progress report: whoever takes its place need not wait."""
+        self._unlearned.append((running, event))
+        if len(self._unlearned) >= _UNLEARNED_MAX:
+            self._learn_all()
+
+    def _learn_all(self) -> None:
+        for running, event in self._unlearned:
+            self._learn(running, event)
+        self._unlearned.clear()
+
+    def _learn(self, running: Running, event: Left) -> None:
         request = running.request
         if event.outcome is Outcome.FINISHED:
             if event.usage is not None:
