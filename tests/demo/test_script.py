@@ -29,10 +29,10 @@ def test_visits_are_in_order_within_the_time_and_of_both_kinds(seconds):
     assert {visit.is_leased for visit in visits} == {True, False}
 
 
-def test_a_minute_has_three_bursts_under_a_lease_and_two_lone_questions():
+def test_a_minute_has_two_bursts_under_a_lease_and_a_lone_question_between():
     visits = script.visits(60.0)
 
-    assert [visit.is_leased for visit in visits] == [True, False, True, False, True]
+    assert [visit.is_leased for visit in visits] == [True, False, True]
     assert sum(visit.questions for visit in visits) == 14
 
 
