@@ -33,7 +33,7 @@ def test_a_minute_has_two_bursts_under_a_lease_and_a_lone_question_between():
     visits = script.visits(60.0)
 
     assert [visit.is_leased for visit in visits] == [True, False, True]
-    assert sum(visit.questions for visit in visits) == 14
+    assert sum(visit.questions for visit in visits) == 9
 
 
 def test_no_question_repeats_within_a_demo():
