@@ -140,7 +140,7 @@ class ModelBox:
         self._at(self.now + 4.0, lambda: self.tell(LeaseReleased(self.now, id)))
 
     def _sample(self) -> None:
-        usage = self.held_tokens / self.scheduler.box.capacity.kv_tokens
+        usage = self.held_tokens / self.scheduler.state.box.capacity.kv_tokens
         self.kv_shares.append(usage)
         sample = EngineSample(running=len(self.running), waiting=0, kv_cache_usage=usage)
         self.tell(EngineSampled(self.now, sample))
@@ -154,7 +154,7 @@ class ModelBox:
 
     @property
     def held_tokens(self) -> int:
-        return self.scheduler.ledger.held_tokens
+        return self.scheduler.state.ledger.held_tokens
 
     # What requests do.
 

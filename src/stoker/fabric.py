@@ -385,4 +385,4 @@ class Fabric:
         return None
 
     def _why_background_waits(self) -> Explanation:
-        return why_background_waits(self._scheduler, self.clock.monotonic())
+        return why_background_waits(self._scheduler.state, self.clock.monotonic())

@@ -166,7 +166,7 @@ def test_background_returns_gradually_after_a_lease():
             for index in range(action.count):
                 arrive(it, at, f"{at}-{index}", Priority.P2)
                 it.handle(FirstToken(at, RequestId(f"{at}-{index}")))
-        asked.append(it.ledger.count(Priority.P2))
+        asked.append(it.state.ledger.count(Priority.P2))
 
     assert asked[0] == 1
     assert asked == sorted(asked)
@@ -402,11 +402,11 @@ def test_draining_refuses_newcomers_sends_jobs_back_and_lets_the_rest_finish():
 
 def test_a_failed_request_teaches_nothing():
     it = scheduler()
-    before = it.predictor.estimate(request("x", Priority.P1))
+    before = it.state.predictor.estimate(request("x", Priority.P1))
     arrive(it, 0.0, "a", Priority.P1)
     it.handle(Left(1.0, RequestId("a"), Outcome.FAILED, Usage(1, 1)))
 
-    assert it.predictor.estimate(request("x", Priority.P1)) == before
+    assert it.state.predictor.estimate(request("x", Priority.P1)) == before
 
 
 def test_leaving_twice_or_unknown_changes_nothing():

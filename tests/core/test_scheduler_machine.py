@@ -217,18 +217,18 @@ class SchedulerMachine(RuleBasedStateMachine):
 
     @invariant()
     def the_ledger_counts_what_runs(self) -> None:
-        assert set(self.it.ledger.running) == set(self.running)
+        assert set(self.it.state.ledger.running) == set(self.running)
         for priority in Priority:
             expected = sum(self.requests[id].priority is priority for id in self.running)
-            assert self.it.ledger.count(priority) == expected
-        held = sum(self.it.ledger.running[id].held_tokens for id in self.running)
-        assert self.it.ledger.held_tokens == held
-        assert self.it.ledger.final_tokens >= held - 1e-6
-        assert self.it.ledger.unread_p2_tokens >= 0
+            assert self.it.state.ledger.count(priority) == expected
+        held = sum(self.it.state.ledger.running[id].held_tokens for id in self.running)
+        assert self.it.state.ledger.held_tokens == held
+        assert self.it.state.ledger.final_tokens >= held - 1e-6
+        assert self.it.state.ledger.unread_p2_tokens >= 0
 
     @invariant()
     def everybody_who_waits_is_known_and_has_a_reason(self) -> None:
-        assert {w.request.id for w in self.it.queues} == set(self.waiting)
+        assert {w.request.id for w in self.it.state.queues} == set(self.waiting)
         for id in self.waiting:
             story = self.it.explain(id, self.now)
             assert story is not None
@@ -240,30 +240,30 @@ class SchedulerMachine(RuleBasedStateMachine):
     def no_higher_class_waits_for_a_slot_that_a_newcomer_below_took(self) -> None:
         """The slots above P0's reserve are the most that P1 and P2 ever fill, unless it shrank."""
         kept = POLICY.reserve(self.capacity.requests)[0]
-        below = self.it.ledger.count(Priority.P1) + self.it.ledger.count(Priority.P2)
+        below = self.it.state.ledger.count(Priority.P1) + self.it.state.ledger.count(Priority.P2)
         if below > max(1, self.capacity.requests - kept):
             assert self.largest > self.capacity.requests, "P1 and P2 are in P0's reserve"
 
     @invariant()
     def an_idle_engine_leaves_nobody_waiting(self) -> None:
-        if self.running or not self.is_up or self.it.ledger.departing:
+        if self.running or not self.is_up or self.it.state.ledger.departing:
             return
-        for waiting in self.it.queues:
+        for waiting in self.it.state.queues:
             assert waiting.request.priority is not Priority.P0, "P0 waits on an idle engine"
             explanation = self.it.explain(waiting.request.id, self.now).explanation
             assert explanation.reason in (Reason.HOST_RAM_FLOOR, Reason.QUEUED), explanation
 
     @invariant()
     def background_stays_out_while_p0_holds_the_box(self) -> None:
-        if self.it.hold.is_held(self.now):
-            staying = [r for r in self.it.ledger.running.values() if not r.is_leaving]
+        if self.it.state.hold.is_held(self.now):
+            staying = [r for r in self.it.state.ledger.running.values() if not r.is_leaving]
             background = [r for r in staying if r.request.priority is Priority.P2]
             fresh = [r for r in background if self.now - r.dispatched_at >= POLICY.shed_pause_s]
             assert len(fresh) <= max(POLICY.p2_during_p0, 1)
 
     @invariant()
     def limits_stay_inside_capacity(self) -> None:
-        limits = self.it.box.limits
+        limits = self.it.state.box.limits
         for limit in (limits.requests_p0, limits.requests_p1, limits.requests_p2):
             assert limit is None or 1 <= limit <= self.capacity.requests
 

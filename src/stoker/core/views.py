@@ -11,17 +11,17 @@ from stoker.core.work import Priority, RequestId
 
 if TYPE_CHECKING:
     from stoker.core.queues import Waiting
-    from stoker.core.scheduler import Scheduler
+    from stoker.core.state import State
 
 
-def snapshot(scheduler: Scheduler, at: float) -> Snapshot:
-    box, ledger, forecast = scheduler.box, scheduler.ledger, scheduler.forecast
+def snapshot(state: State, at: float) -> Snapshot:
+    box, ledger, forecast = state.box, state.ledger, state.forecast
     age = box.telemetry_age_s(at)
     return Snapshot(
         at=at,
-        classes={priority: _class_view(scheduler, priority, at) for priority in Priority},
-        leases={id: max(0.0, end - at) for id, end in scheduler.hold.leases.items()},
-        is_p0_held=scheduler.hold.is_held(at),
+        classes={priority: _class_view(state, priority, at) for priority in Priority},
+        leases={id: max(0.0, end - at) for id, end in state.hold.leases.items()},
+        is_p0_held=state.hold.is_held(at),
         is_engine_up=box.is_engine_up,
         engine_cause=None if box.is_engine_up else box.down_cause,
         is_draining=box.is_draining,
@@ -29,7 +29,7 @@ def snapshot(scheduler: Scheduler, at: float) -> Snapshot:
         limits=box.limits,
         engine=box.engine,
         telemetry_age_s=age,
-        is_telemetry_stale=age is not None and age > scheduler.policy.telemetry_stale_s,
+        is_telemetry_stale=age is not None and age > state.policy.telemetry_stale_s,
         host=box.host,
         departing=ledger.departing,
         unread_p2_tokens=ledger.unread_p2_tokens,
@@ -39,26 +39,26 @@ def snapshot(scheduler: Scheduler, at: float) -> Snapshot:
         forecast_z=forecast.z,
         forecast_coverage=forecast.coverage if forecast.count else None,
         forecast_over_estimate=forecast.mean_over_estimate if forecast.count else None,
-        jobs_claiming=scheduler.claims.coming,
-        admissions=dict(scheduler.admissions),
-        preemptions=scheduler.preemptions,
-        outcomes=dict(scheduler.outcomes),
-        predictor=scheduler.predictor.snapshot(),
+        jobs_claiming=state.claims.coming,
+        admissions=dict(state.admissions),
+        preemptions=state.preemptions,
+        outcomes=dict(state.outcomes),
+        predictor=state.predictor.snapshot(),
     )
 
 
-def explain(scheduler: Scheduler, id: RequestId, at: float) -> Story | None:
+def explain(state: State, id: RequestId, at: float) -> Story | None:
     """The whole story of a request, with the reason why it waits if it does; `None` if unknown."""
-    entries = scheduler.stories.of(id)
-    waiting, running = scheduler.queues.get(id), scheduler.ledger.running.get(id)
+    entries = state.stories.of(id)
+    waiting, running = state.queues.get(id), state.ledger.running.get(id)
     if waiting is not None:
-        position = scheduler.queues.position(id)
+        position = state.queues.position(id)
         load = waiting.load
         return Story(
             id=id,
             state="waiting",
             request=waiting.request,
-            explanation=_why_waiting(scheduler, waiting, position, at),
+            explanation=_why_waiting(state, waiting, position, at),
             position=position,
             prediction=Prediction(load.prompt_tokens, load.output_tokens, 0),
             entries=entries,
@@ -79,35 +79,35 @@ def explain(scheduler: Scheduler, id: RequestId, at: float) -> Story | None:
     return Story(id, "gone", None, None, None, None, entries)
 
 
-def why_background_waits(scheduler: Scheduler, at: float) -> Explanation:
+def why_background_waits(state: State, at: float) -> Explanation:
     """Why the next job in the store is not claimed now."""
-    explanation = scheduler.admission.background(at)
+    explanation = state.admission.background(at)
     if explanation is not None:
         return explanation
-    head = scheduler.queues.head(Priority.P2)
+    head = state.queues.head(Priority.P2)
     if head is not None:
-        return scheduler.admission.check(head.request, head.load, at)
-    if scheduler.admission.background_room(at) <= 0:
-        running = scheduler.ledger.resident
+        return state.admission.check(head.request, head.load, at)
+    if state.admission.background_room(at) <= 0:
+        running = state.ledger.resident
         return Explanation(Reason.SLOT_RESERVE, "p1_reserved_slots", measured=running)
     return Explanation(Reason.QUEUED)
 
 
-def _class_view(scheduler: Scheduler, priority: Priority, at: float) -> ClassView:
-    head = scheduler.queues.head(priority)
+def _class_view(state: State, priority: Priority, at: float) -> ClassView:
+    head = state.queues.head(priority)
     return ClassView(
-        waiting=scheduler.queues.count(priority),
-        running=scheduler.ledger.count(priority),
+        waiting=state.queues.count(priority),
+        running=state.ledger.count(priority),
         oldest_wait_s=None if head is None else at - head.since,
-        blocked_by=None if head is None else _why_waiting(scheduler, head, 0, at),
+        blocked_by=None if head is None else _why_waiting(state, head, 0, at),
     )
 
 
-def _why_waiting(scheduler: Scheduler, waiting: Waiting, position: int, at: float) -> Explanation:
+def _why_waiting(state: State, waiting: Waiting, position: int, at: float) -> Explanation:
     """Its own check when it is first in its class; else its place, and why the first waits."""
-    head = scheduler.queues.head(waiting.request.priority)
+    head = state.queues.head(waiting.request.priority)
     assert head is not None
-    explanation = scheduler.admission.check(head.request, head.load, at)
+    explanation = state.admission.check(head.request, head.load, at)
     if position == 0:
         if explanation.reason is Reason.ADMITTED:
             return Explanation(Reason.QUEUED, note="a higher class is before it")

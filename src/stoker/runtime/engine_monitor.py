@@ -164,7 +164,7 @@ class EngineMonitor:
             return
         # A busy engine may take long to reach a newcomer; only an idle one has no excuse.
         timeout_s = PROBE_TIMEOUT_S
-        if not self._dispatcher.scheduler.ledger.is_idle:
+        if not self._dispatcher.scheduler.state.ledger.is_idle:
             timeout_s = max(timeout_s, self._hang_timeout_s)
         if await self._probe(timeout_s):
             self._failures = 0
@@ -176,7 +176,7 @@ class EngineMonitor:
 
     def _why_doubt(self) -> Doubt | None:
         now = self._clock.monotonic()
-        is_idle = self._dispatcher.scheduler.ledger.is_idle
+        is_idle = self._dispatcher.scheduler.state.ledger.is_idle
         stuck_s = self._stuck_s(now, is_idle=is_idle)
         if self._failures >= FAILURES_TO_DOWN and (is_idle or stuck_s > MOVING_S):
             return Doubt.SILENT

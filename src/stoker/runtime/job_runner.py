@@ -100,7 +100,7 @@ class JobRunner:
 
     def note_enqueued(self, count: int) -> None:
         """New jobs are there; the exact number comes with the next ping."""
-        known = self._dispatcher.scheduler.claims.available
+        known = self._dispatcher.scheduler.state.claims.available
         self._dispatcher.tell(JobsAvailable(self._clock.monotonic(), max(0, known) + count))
 
     async def cancel(self, id: JobId) -> Job:

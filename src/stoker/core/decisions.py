@@ -1,0 +1,121 @@
+"""What follows from the state: who is refused, gives way or starts, how many jobs to fetch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from stoker.core.actions import Action, ClaimJobs, Dispatch
+from stoker.core.giving_way import GivingWay
+from stoker.core.ledger import Running
+from stoker.core.queues import Waiting
+from stoker.core.reasons import Explanation, Reason
+from stoker.core.refusing import reject
+from stoker.core.state import State
+from stoker.core.work import Priority
+
+_RAMP_STEPS = 12
+
+
+class Decisions:
+    def __init__(self, state: State, giving_way: GivingWay) -> None:
+        self._state = state
+        self._giving_way = giving_way
+
+    def decide(self, at: float, cause: str) -> list[Action]:
+        state = self._state
+        actions: list[Action] = list(self._give_up(at, cause))
+        if state.hold.is_held(at) and state.box.is_engine_up:
+            actions += self._make_way(at, cause)
+        while (waiting := self._next(at)) is not None:
+            actions.append(self._dispatch(waiting, at, cause))
+        actions += self._claim(at, cause)
+        return actions
+
+    def _give_up(self, at: float, cause: str) -> Iterator[Action]:
+        """Refuse those who have waited as long as they may."""
+        state = self._state
+        for waiting, refusal in state.waits.due(state.queues, state.box, at):
+            state.queues.remove(waiting.request.id)
+            if waiting.request.priority is Priority.P0:
+                state.hold.leave(waiting.request.id, at)
+            yield reject(state, waiting.request, refusal, at, cause)
+
+    def _make_way(self, at: float, cause: str) -> Iterator[Action]:
+        """P0 has the box: jobs still waiting here go back to the store, running ones give way."""
+        state = self._state
+        keep = state.admission.background_allowed(at) or 0
+        if state.ledger.staying_p2 >= keep:
+            yield from self._giving_way.send_back_waiting_jobs(cause)
+        head = state.queues.head(Priority.P0)
+        if head is not None and head.seen is Reason.KV_PEAK and not state.ledger.leaving_p2:
+            keep = min(keep, state.ledger.staying_p2 - 1)  # one at a time, until its prompt fits
+        yield from self._giving_way.shed(at, cause, keep=keep, pause_s=state.policy.shed_pause_s)
+
+    def _next(self, at: float) -> Waiting | None:
+        """The next request to start, or `None`.
+
+        A blocked class blocks those of lower priority, so that what it waits for is not taken
+        from under it; only a ceiling of its own does not.
+        """
+        state = self._state
+        lowest = Priority.P2
+        for priority in state.ageing.order(at):
+            waiting = state.queues.head(priority)
+            if waiting is None or waiting.is_leaving or priority > lowest:
+                continue
+            explanation = state.admission.check(waiting.request, waiting.load, at)
+            if explanation.reason is Reason.ADMITTED:
+                return waiting
+            self._note_blocked(waiting, explanation, at)
+            if explanation.knob != "limit_requests_p1":
+                lowest = min(lowest, priority)
+        return None
+
+    def _dispatch(self, waiting: Waiting, at: float, cause: str) -> Dispatch:
+        state = self._state
+        request = waiting.request
+        state.queues.remove(request.id)
+        wants_more = state.queues.count(request.priority) > 0 or (
+            request.priority is Priority.P2 and state.claims.available > 0
+        )
+        state.ageing.serve(request.priority, at, wants_more=wants_more)
+        state.ledger.add(Running(request, waiting.load, at))
+        if request.priority is Priority.P2 and state.hold.is_held(at):
+            state.ledger.guest = request.id
+        state.admissions[request.priority, Reason.ADMITTED] += 1
+        state.stories.tell(request.id, at, "dispatched", waited_s=round(at - waiting.since, 4))
+        return Dispatch(request.id, cause)
+
+    def _claim(self, at: float, cause: str) -> list[Action]:
+        """Ask for jobs only when they could start: there is no second queue to keep in step."""
+        state = self._state
+        if state.claims.available <= 0 or state.box.is_draining:
+            return []
+        is_starved = state.ageing.is_starved(Priority.P2, at)
+        if self._higher_class_waits() and not is_starved:
+            return []
+        room = state.admission.background_room(at)
+        count = state.claims.ask(room, state.queues.count(Priority.P2))
+        return [ClaimJobs(count, cause)] if count else []
+
+    def _higher_class_waits(self) -> bool:
+        state = self._state
+        return bool(state.queues.count(Priority.P0) or state.queues.count(Priority.P1))
+
+    def _note_blocked(self, waiting: Waiting, explanation: Explanation, at: float) -> None:
+        state = self._state
+        if waiting.seen is explanation.reason:
+            return
+        waiting.seen = explanation.reason
+        state.admissions[waiting.request.priority, explanation.reason] += 1
+        state.stories.waits(waiting.request.id, at, explanation)
+
+    def next_ramp_step(self, at: float) -> float | None:
+        """While background work returns, look again a dozen times over the ramp."""
+        state = self._state
+        released_at = state.hold.released_at(at)
+        if released_at is None or not (state.claims.available or state.queues.count(Priority.P2)):
+            return None
+        end = max(released_at, state.box.changed_at) + state.policy.ramp_s
+        step = state.policy.ramp_s / _RAMP_STEPS
+        return min(end, at + step) if at < end and step > 0 else None

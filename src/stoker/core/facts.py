@@ -1,0 +1,192 @@
+"""What each fact changes. It may answer at once with a refusal or an abort; all other orders are
+drawn from the new state by `decisions.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import assert_never
+
+from stoker.core.actions import Abort, Action
+from stoker.core.events import (
+    Arrived,
+    CapacityChanged,
+    DeadlineReached,
+    DrainRequested,
+    EngineDown,
+    EngineSampled,
+    EngineUp,
+    Event,
+    FirstToken,
+    HostSampled,
+    JobsAvailable,
+    JobsClaimed,
+    LeaseGranted,
+    LeaseReleased,
+    Left,
+    LimitsChanged,
+    Observation,
+    Progressed,
+)
+from stoker.core.giving_way import GivingWay
+from stoker.core.limits import clamp
+from stoker.core.queues import Waiting
+from stoker.core.reasons import Explanation, Reason
+from stoker.core.refusing import reject
+from stoker.core.state import State
+from stoker.core.work import Outcome, Priority, Request
+
+
+class Facts:
+    def __init__(self, state: State, giving_way: GivingWay) -> None:
+        self._state = state
+        self._giving_way = giving_way
+
+    def take(self, event: Event) -> Iterable[Action]:
+        state = self._state
+        match event:
+            case Arrived():
+                return self._arrived(event)
+            case FirstToken():
+                self._first_token(event)
+            case Progressed(at=at, tokens=tokens):
+                state.learning.progressed(at, tokens)
+            case Left():
+                self._left(event)
+            case EngineDown():
+                return self._engine_down(event)
+            case DrainRequested():
+                return self._drain(event)
+            case _:
+                self._told(event)
+        return ()
+
+    def _told(
+        self, event: LeaseGranted | LeaseReleased | JobsAvailable | JobsClaimed | Observation
+    ) -> None:
+        state = self._state
+        match event:
+            case LeaseGranted(at=at, id=id, expires_at=expires_at):
+                state.hold.grant(id, max(at, expires_at))
+            case LeaseReleased(at=at, id=id):
+                state.hold.release(id, at)
+            case JobsAvailable() | JobsClaimed():
+                self._jobs(event)
+            case _:
+                self._observed(event)
+
+    def _observed(self, event: Observation) -> None:
+        state = self._state
+        box = state.box
+        match event:
+            case EngineSampled(at=at, sample=sample):
+                box.engine, box.engine_sampled_at = sample, at
+                state.ledger.confirm_departures(at, sample.running)
+            case HostSampled(sample=host):
+                box.host = host
+            case CapacityChanged(capacity=capacity):
+                box.capacity = capacity
+                box.limits = clamp(box.limits, capacity)
+            case LimitsChanged(limits=limits):
+                box.limits = clamp(limits, box.capacity)
+            case EngineUp(at=at):
+                box.abort_grace_s = event.abort_grace_s
+                if not box.is_engine_up:
+                    box.is_engine_up, box.changed_at = True, at
+            case DeadlineReached(at=at):
+                state.hold.expire(at)
+                state.ledger.confirm_departures(at, None)
+            case _:
+                assert_never(event)
+
+    def _arrived(self, event: Arrived) -> Iterator[Action]:
+        state = self._state
+        at, request = event.at, event.request
+        load = state.predictor.estimate(request)
+        state.stories.arrived(request, load, at)
+        refusal = self._refusal(request) or state.admission.never_fits(request, load)
+        if refusal is not None:
+            yield reject(state, request, refusal, at, "Arrived")
+            return
+        state.queues.push(Waiting(request, load, at))
+        state.ageing.want(request.priority, at)
+        state.waits.start(request, at, state.box)
+        if request.priority is Priority.P0:
+            state.hold.enter(request.id)
+            state.ledger.guest = None  # whoever was let in by age gives way now
+        elif request.job_id is not None:
+            state.claims.arrived()
+
+    def _refusal(self, request: Request) -> Explanation | None:
+        state = self._state
+        if state.box.is_draining:
+            return Explanation(Reason.DRAINING)
+        policy = state.policy
+        queue_max = (policy.queue_max_p0, policy.queue_max_p1, policy.queue_max_p2)
+        waiting, limit = state.queues.count(request.priority), queue_max[request.priority]
+        if waiting >= limit:
+            return Explanation(
+                Reason.QUEUE_FULL, f"queue_max_{request.priority.label}", waiting, limit
+            )
+        return None
+
+    def _left(self, event: Left) -> None:
+        state = self._state
+        at, id = event.at, event.id
+        waiting, running = state.queues.remove(id), state.ledger.remove(id)
+        request = waiting.request if waiting else running.request if running else None
+        if request is None:
+            return  # it was rejected; leaving is the shell's own clean-up
+        if request.priority is Priority.P0:
+            state.hold.leave(id, at)
+        state.waits.note_left(request.priority, at, is_served=event.outcome is Outcome.FINISHED)
+        state.outcomes[request.priority, event.outcome.value] += 1
+        state.stories.left(event)
+        if running is not None:
+            state.learning.left(running, event)
+            if event.outcome not in (Outcome.FINISHED, Outcome.FAILED):
+                state.ledger.depart(id, at, state.box.abort_grace_s)
+        if not state.queues.count(request.priority) and request.priority is not Priority.P2:
+            state.ageing.rest(request.priority)
+
+    def _first_token(self, event: FirstToken) -> None:
+        state = self._state
+        running = state.ledger.running.get(event.id)
+        if running is not None:
+            state.ledger.note_first_token(running, event.at)
+            state.stories.tell(event.id, event.at, "first_token")
+
+    def _engine_down(self, event: EngineDown) -> Iterator[Action]:
+        """What ran is lost with the engine; those who wait learn how long they may still wait."""
+        state = self._state
+        box = state.box
+        box.down_cause = event.cause
+        if not box.is_engine_up and box.changed_at > float("-inf"):
+            return  # it was down already, and only the cause is news
+        box.is_engine_up, box.changed_at = False, event.at
+        box.engine_sampled_at = None
+        state.waits.engine_down(state.queues, event.at)
+        yield from self._giving_way.send_back_waiting_jobs("EngineDown")
+        for running in state.ledger.running.values():
+            if not running.is_leaving:
+                state.ledger.note_leaving(running)
+                state.stories.tell(running.request.id, event.at, "aborted", cause=event.cause)
+                yield Abort(running.request.id, event.cause, "EngineDown")
+
+    def _drain(self, event: DrainRequested) -> Iterator[Action]:
+        """Nobody new comes in; background work goes back to the store; the others may finish."""
+        state = self._state
+        state.box.is_draining = True
+        yield from self._giving_way.send_back_waiting_jobs("DrainRequested")
+        yield from self._giving_way.shed(event.at, "DrainRequested", keep=0, pause_s=0.0)
+
+    def _jobs(self, event: JobsAvailable | JobsClaimed) -> None:
+        state = self._state
+        if isinstance(event, JobsAvailable):
+            state.claims.note_available(event.count)
+        else:
+            state.claims.answered(event.asked, event.claimed)
+        if state.claims.available > 0:
+            state.ageing.want(Priority.P2, event.at)
+        elif not state.queues.count(Priority.P2):
+            state.ageing.rest(Priority.P2)

@@ -1,0 +1,49 @@
+"""Everything that the scheduler knows, put together once: the parts that its halves share.
+
+Owns no rule. `facts.py` writes what happened into it, `decisions.py` draws the conclusions.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from stoker.core.admission import Admission
+from stoker.core.ageing import Ageing
+from stoker.core.box import Box
+from stoker.core.claims import Claims
+from stoker.core.hold import P0Hold
+from stoker.core.learning import Learning
+from stoker.core.ledger import Ledger
+from stoker.core.limits import Capacity
+from stoker.core.load import LoadPredictor, PeakForecast
+from stoker.core.policy import Policy
+from stoker.core.queues import ClassQueues
+from stoker.core.reasons import Reason
+from stoker.core.story import Stories
+from stoker.core.waits import Waits
+from stoker.core.work import Priority, RequestId
+
+
+class State:
+    """All scheduling state: the parts, each with its own job, and a few counters."""
+
+    def __init__(self, policy: Policy, capacity: Capacity) -> None:
+        self.policy = policy
+        self.box = Box(capacity)
+        self.ledger = Ledger()
+        self.queues = ClassQueues()
+        self.hold = P0Hold(policy.p0_linger_s)
+        self.ageing = Ageing(policy)
+        self.waits = Waits(policy)
+        self.predictor = LoadPredictor()
+        self.forecast = PeakForecast()
+        self.learning = Learning(self.ledger, self.predictor, self.forecast)
+        self.stories = Stories()
+        self.claims = Claims()
+        self.admission = Admission(
+            policy, self.box, self.ledger, self.hold, self.ageing, self.forecast
+        )
+        self.admissions: Counter[tuple[Priority, Reason]] = Counter()
+        self.outcomes: Counter[tuple[Priority, str]] = Counter()
+        self.preemptions = 0
+        self.preempted_at: dict[RequestId, float] = {}
