@@ -246,7 +246,7 @@ def mix_rows(boxes: list[ModelBox]) -> Iterator[Row]:
     yield "– KV cache held, median and p95", f"{shares[9]:.0%}, {shares[-1]:.0%}", "", True
     blocked: Counter[Reason] = Counter()
     for box in boxes:
-        for (_, reason), count in box.scheduler.admissions.items():
+        for (_, reason), count in box.scheduler.state.admissions.items():
             blocked[reason] += count
     told = ", ".join(f"{reason.value} {count:,}" for reason, count in blocked.most_common(6))
     yield "– reasons given", told, "", True
