@@ -151,6 +151,11 @@ def _jobs(snapshot: FabricSnapshot) -> Iterator[Sample]:
         yield (state.value,), count
 
 
+def _steps(snapshot: FabricSnapshot) -> Iterator[Sample]:
+    for batch, step_s in snapshot.scheduler.service.steps_s.items():
+        yield (str(batch),), step_s
+
+
 _BY_PRIORITY = ("priority",)
 
 FAMILIES = (
@@ -279,6 +284,20 @@ FAMILIES = (
         "Requests in the engine's own queue; lasting values above 0 mean that we overrun it.",
         (),
         lambda snapshot: _of(snapshot.scheduler.engine.waiting),
+    ),
+    Family(
+        "stoker_decode_step_seconds",
+        "gauge",
+        "Learned time of one decode step at a batch size; absent where it is not known.",
+        ("batch",),
+        _steps,
+    ),
+    Family(
+        "stoker_prefill_seconds_per_token",
+        "gauge",
+        "Learned time to read one prompt token that is not in the prefix cache.",
+        (),
+        lambda snapshot: _of(snapshot.scheduler.service.prefill_s_per_token),
     ),
     Family(
         "stoker_p0_lease_active",

@@ -1,4 +1,5 @@
-"""What running and leaving requests teach: lengths to the predictor, truth to the peak forecast.
+"""What running and leaving requests teach: lengths to the predictor, truth to the peak forecast,
+times to the service curve.
 
 Every outcome is classified before it may teach anything: a failed call says nothing about length,
 and one that was stopped says only that it would have been longer.
@@ -11,6 +12,7 @@ from collections.abc import Mapping
 from stoker.core.events import Left
 from stoker.core.ledger import Ledger, Running
 from stoker.core.load import LoadPredictor, PeakForecast
+from stoker.core.service_meter import ServiceMeter
 from stoker.core.work import Outcome, RequestId
 
 _UNLEARNED_MAX = 64
@@ -20,8 +22,15 @@ each is predicted anew: lengths come in steps of 12.5 % anyway, and a full box a
 
 
 class Learning:
-    def __init__(self, ledger: Ledger, predictor: LoadPredictor, forecast: PeakForecast) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        predictor: LoadPredictor,
+        forecast: PeakForecast,
+        meter: ServiceMeter,
+    ) -> None:
         self._ledger = ledger
+        self._meter = meter
         self._predictor = predictor
         self._forecast = forecast
         self._noted_at = float("-inf")
@@ -30,6 +39,7 @@ class Learning:
     def progressed(self, at: float, tokens: Mapping[RequestId, int]) -> None:
         """Correct each running request's remaining length by what it has shown so far."""
         self._learn_all()
+        self._meter.progressed(at, tokens)
         ledger = self._ledger
         if at - self._noted_at >= _NOTE_INTERVAL_S:
             # First, so that the curves are rebuilt here and not when somebody arrives.
@@ -67,6 +77,7 @@ class Learning:
                 total = request.resumed_tokens + event.usage.output_tokens
                 is_truncated = request.max_tokens is not None and total >= request.max_tokens
                 self._predictor.observe(request, event.usage, is_truncated=is_truncated)
+                self._meter.finished(event.at, running, event.usage)
         elif event.outcome is not Outcome.FAILED:
             self._predictor.observe_censored(request, running.tokens_seen)
 

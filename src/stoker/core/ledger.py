@@ -14,12 +14,27 @@ from stoker.core.load import InFlight, Load
 from stoker.core.work import Priority, Request, RequestId
 
 
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How the engine read one prompt: what the service curve learns prefill from."""
+
+    seconds: float
+    """From being sent to the first token."""
+    others_tokens: float
+    """Prompt tokens of others that were read meanwhile."""
+    decoding: int
+    """Requests that were decoding at the end of it."""
+
+
 @dataclass(slots=True)
 class Running:
     request: Request
     load: Load
     dispatched_at: float
     first_token_at: float | None = None
+    read_before: float = 0.0
+    """`Ledger.read_tokens` when it was sent."""
+    reading: Reading | None = None
     tokens_seen: int = 0
     remaining_tokens: float = 0.0
     remaining_variance: float = 0.0
@@ -46,6 +61,11 @@ class Ledger:
         self._departing: dict[RequestId, tuple[float, float]] = {}
         self._counts = [0, 0, 0]
         self._leaving_p2 = 0
+        self.decoding = 0
+        """Requests that have shown a first token."""
+        self.read_tokens = 0.0
+        """Prompt tokens read since the start; each prompt counts at its first token."""
+        self.prompts_read = 0
         self.guest: RequestId | None = None
         """The background request that its age let in while P0 holds the box."""
         self._envelope: Envelope | None = None
@@ -92,6 +112,7 @@ class Ledger:
         assert request.id not in self.running, f"{request.id} is running already"
         self.running[request.id] = running
         self._counts[request.priority] += 1
+        running.read_before = self.read_tokens
         running.remaining_tokens = load.output_tokens
         running.remaining_variance = load.output_variance
         self.held_tokens += running.held_tokens
@@ -106,6 +127,11 @@ class Ledger:
     def note_first_token(self, running: Running, at: float) -> None:
         if running.first_token_at is None:
             running.first_token_at = at
+            others = self.read_tokens - running.read_before
+            running.reading = Reading(at - running.dispatched_at, others, self.decoding)
+            self.read_tokens += running.load.prompt_tokens
+            self.prompts_read += 1
+            self.decoding += 1
             if running.request.priority is Priority.P2:
                 self.unread_p2_tokens -= running.load.prompt_tokens
 
@@ -141,11 +167,13 @@ class Ledger:
         self.variance = max(0.0, self.variance - running.remaining_variance)
         if not self.running:  # no drift of float sums across idle moments
             self.final_tokens = self.variance = 0.0
-        if running.request.priority is Priority.P2:
-            if running.first_token_at is None:
-                self.unread_p2_tokens -= running.load.prompt_tokens
-            if running.is_leaving:
-                self._leaving_p2 -= 1
+        is_p2 = running.request.priority is Priority.P2
+        if running.first_token_at is not None:
+            self.decoding -= 1
+        elif is_p2:
+            self.unread_p2_tokens -= running.load.prompt_tokens
+        if is_p2 and running.is_leaving:
+            self._leaving_p2 -= 1
         return running
 
     def depart(self, id: RequestId, at: float, grace_s: float) -> None:

@@ -7,7 +7,8 @@ Each fact goes into the `state` (`facts.py`); what follows is drawn from it (`de
 parts of the state have one job each: `queues` (order), `ledger` (what is in flight), `hold` (when
 P0 has the box), `ageing` (who has waited too long), `admission` (may this start, and if not, why
 not), `waits` (how long one may be kept waiting), `claims` (jobs on their way from the store),
-`learning` (what leaving requests teach), `story` (what happened).
+`learning` (what leaving requests teach), `service` (how fast the engine is), `story` (what
+happened).
 """
 
 from __future__ import annotations

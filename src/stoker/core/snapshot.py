@@ -9,6 +9,7 @@ from stoker.core.events import EngineSample, HostSample
 from stoker.core.limits import Capacity, Limits
 from stoker.core.load import PredictorSnapshot
 from stoker.core.reasons import Explanation, Reason
+from stoker.core.service_curve import ServiceSnapshot
 from stoker.core.story import Entry
 from stoker.core.work import LeaseId, Priority, Request, RequestId
 
@@ -53,6 +54,7 @@ class Snapshot:
     preemptions: int
     outcomes: Mapping[tuple[Priority, str], int]
     predictor: PredictorSnapshot
+    service: ServiceSnapshot
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,8 @@ from stoker.core.load import LoadPredictor, PeakForecast
 from stoker.core.policy import Policy
 from stoker.core.queues import ClassQueues
 from stoker.core.reasons import Reason
+from stoker.core.service_curve import ServiceCurve
+from stoker.core.service_meter import ServiceMeter
 from stoker.core.story import Stories
 from stoker.core.waits import Waits
 from stoker.core.work import Priority, RequestId
@@ -37,7 +39,13 @@ class State:
         self.waits = Waits(policy)
         self.predictor = LoadPredictor()
         self.forecast = PeakForecast()
-        self.learning = Learning(self.ledger, self.predictor, self.forecast)
+        self.service = ServiceCurve()
+        self.learning = Learning(
+            self.ledger,
+            self.predictor,
+            self.forecast,
+            ServiceMeter(self.ledger, self.box, self.service),
+        )
         self.stories = Stories()
         self.claims = Claims()
         self.admission = Admission(

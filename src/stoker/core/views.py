@@ -44,6 +44,7 @@ def snapshot(state: State, at: float) -> Snapshot:
         preemptions=state.preemptions,
         outcomes=dict(state.outcomes),
         predictor=state.predictor.snapshot(),
+        service=state.service.snapshot(),
     )
 
 
