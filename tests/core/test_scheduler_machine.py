@@ -76,6 +76,8 @@ class SchedulerMachine(RuleBasedStateMachine):
         match action:
             case Dispatch(id=id):
                 assert id in self.waiting, f"{id} was promised a slot twice, or never waited"
+                if self.requests[id].priority is not Priority.P0:
+                    assert self.it.state.guard.requests_allowed != 0, "the host has no RAM for it"
                 del self.waiting[id]
                 self.running[id] = 0
             case Reject(id=id, explanation=explanation):
@@ -198,9 +200,9 @@ class SchedulerMachine(RuleBasedStateMachine):
     def gauges_are_read(self, lag: int) -> None:
         self.tell(EngineSampled(self.now, EngineSample(running=len(self.running) + lag)))
 
-    @rule(gigabytes=st.sampled_from([1, 6, 60]))
-    def host_ram_is_read(self, gigabytes: int) -> None:
-        sample = HostSample(gigabytes * 2**30, 128 * 2**30, psi_full_percent=0.0)
+    @rule(gigabytes=st.sampled_from([1, 5, 7, 60]), stalls=st.sampled_from([0.0, 9.0]))
+    def host_ram_is_read(self, gigabytes: int, stalls: float) -> None:
+        sample = HostSample(gigabytes * 2**30, 128 * 2**30, psi_full_percent=stalls)
         self.tell(HostSampled(self.now, sample))
 
     @rule()
@@ -272,11 +274,11 @@ class SchedulerMachine(RuleBasedStateMachine):
     def teardown(self) -> None:
         """With a healthy box and no newcomers, everybody is served or refused in bounded time."""
         self.is_up = True
-        self.tell(HostSampled(self.now, HostSample(2**40, 2**40, 0.0)))
         self.tell(EngineUp(self.now))
         for _ in range(400):
             if not (self.waiting or self.running or self.in_store):
                 return
+            self.tell(HostSampled(self.now, HostSample(2**40, 2**40, 0.0)))
             self.tell(EngineSampled(self.now, EngineSample(running=len(self.running))))
             if self.in_store:
                 self.tell(JobsAvailable(self.now, self.in_store))

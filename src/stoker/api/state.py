@@ -39,7 +39,11 @@ def scheduler_document(snapshot: Snapshot) -> dict[str, Any]:
     document = {
         name: _plain(getattr(snapshot, name))
         for name in snapshot.__dataclass_fields__
-        if name not in {"classes", "leases", "admissions", "outcomes"}
+        if name not in {"classes", "guard", "leases", "admissions", "outcomes"}
+    }
+    document["guard"] = {
+        **_plain(snapshot.guard),
+        "why": explanation_document(snapshot.guard.why),
     }
     document["classes"] = {
         priority.label: _class_document(view) for priority, view in snapshot.classes.items()

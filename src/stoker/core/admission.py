@@ -9,14 +9,12 @@ from __future__ import annotations
 from stoker.core.ageing import Ageing
 from stoker.core.box import Box
 from stoker.core.hold import P0Hold
+from stoker.core.host_guard import HostGuard
 from stoker.core.ledger import Ledger
 from stoker.core.load import InFlight, Load, PeakForecast
 from stoker.core.policy import Policy
 from stoker.core.reasons import ADMITTED, Explanation, Reason
 from stoker.core.work import Priority, Request
-
-_RAM_SHARE_OF_FLOOR = 16
-"""The floor in bytes is meant for a 128 GB box; on a smaller one it is at most 1/16 of the RAM."""
 
 
 class Admission:
@@ -30,6 +28,7 @@ class Admission:
         hold: P0Hold,
         ageing: Ageing,
         forecast: PeakForecast,
+        guard: HostGuard,
     ) -> None:
         self._policy = policy
         self._box = box
@@ -37,6 +36,7 @@ class Admission:
         self._hold = hold
         self._ageing = ageing
         self._forecast = forecast
+        self._guard = guard
 
     def check(self, request: Request, load: Load, at: float) -> Explanation:
         """Why `request` could, or could not, start now."""
@@ -94,6 +94,8 @@ class Admission:
         limit = self._box.limits.requests_p2
         if limit is not None:
             room = min(room, limit - ledger.count(Priority.P2))
+        if self._guard.requests_allowed is not None:
+            room = min(room, self._guard.requests_allowed - self._below_p0)
         return max(room, 1 if ledger.is_idle else 0)
 
     def background(self, at: float) -> Explanation | None:
@@ -106,26 +108,20 @@ class Admission:
 
     def _pressure(self, at: float) -> Explanation | None:
         """What stops P1 and P2 because the box cannot be trusted, or is short of RAM."""
-        policy, host = self._policy, self._box.host
-        if host.ram_available_bytes is not None:
-            floor = policy.ram_floor_bytes
-            if host.ram_total_bytes is not None:
-                floor = min(floor, host.ram_total_bytes // _RAM_SHARE_OF_FLOOR)
-            if host.ram_available_bytes < floor:
-                return Explanation(
-                    Reason.HOST_RAM_FLOOR, "ram_floor_bytes", host.ram_available_bytes, floor
-                )
-        psi = host.psi_full_percent
-        if psi is not None and psi > policy.psi_full_max_percent:
-            return Explanation(
-                Reason.HOST_RAM_FLOOR, "psi_full_max_percent", psi, policy.psi_full_max_percent
-            )
+        short = self._guard.refusal(self._below_p0)
+        if short is not None:
+            return short
+        policy = self._policy
         age = self._box.telemetry_age_s(at)
         if age is not None and age > policy.telemetry_stale_s and not self._ledger.is_idle:
             return Explanation(
                 Reason.TELEMETRY_STALE, "telemetry_stale_s", age, policy.telemetry_stale_s
             )
         return None
+
+    @property
+    def _below_p0(self) -> int:
+        return self._ledger.count(Priority.P1) + self._ledger.count(Priority.P2)
 
     def _gated(self, at: float) -> Explanation | None:
         """What stops P2 because P0 holds the box, or has just left it."""
@@ -149,7 +145,11 @@ class Admission:
             # next P0 arrival. It keeps its text, so it gets on, and no P0 finds it in the way.
             is_due = self._ledger.guest is not None or self._ageing.is_starved(Priority.P2, at)
             return max(policy.p2_during_p0, 1) if is_due else policy.p2_during_p0
-        released_at = max(self._hold.released_at(at) or float("-inf"), self._box.changed_at)
+        released_at = max(
+            self._hold.released_at(at) or float("-inf"),
+            self._box.changed_at,
+            self._guard.eased_at,
+        )
         elapsed = at - released_at
         if elapsed >= policy.ramp_s:
             return None

@@ -31,6 +31,9 @@ class HostSample:
     ram_total_bytes: int | None = None
     psi_full_percent: float | None = None
     """`/proc/pressure/memory`, `full avg10`."""
+    swap_used_bytes: int | None = None
+    engine_rss_bytes: int | None = None
+    """Resident RAM of the engine's processes, where they run on this host."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,10 +147,8 @@ class DeadlineReached:
     at: float
 
 
-Observation = (
-    EngineSampled | HostSampled | CapacityChanged | LimitsChanged | EngineUp | DeadlineReached
-)
-"""What is noticed about the box, or the passing of time."""
+Observation = EngineSampled | CapacityChanged | LimitsChanged | EngineUp | DeadlineReached
+"""What is noticed about the engine, or the passing of time."""
 
 Event = (
     Arrived
@@ -160,5 +161,6 @@ Event = (
     | JobsClaimed
     | EngineDown
     | DrainRequested
+    | HostSampled
     | Observation
 )

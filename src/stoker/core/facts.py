@@ -29,6 +29,7 @@ from stoker.core.events import (
     Progressed,
 )
 from stoker.core.giving_way import GivingWay
+from stoker.core.host_guard import Level
 from stoker.core.limits import clamp
 from stoker.core.queues import Waiting
 from stoker.core.reasons import Explanation, Reason
@@ -57,6 +58,8 @@ class Facts:
                 return self._engine_down(event)
             case DrainRequested():
                 return self._drain(event)
+            case HostSampled():
+                return self._host_sampled(event)
             case _:
                 self._told(event)
         return ()
@@ -82,8 +85,6 @@ class Facts:
             case EngineSampled(at=at, sample=sample):
                 box.engine, box.engine_sampled_at = sample, at
                 state.ledger.confirm_departures(at, sample.running)
-            case HostSampled(sample=host):
-                box.host = host
             case CapacityChanged(capacity=capacity):
                 box.capacity = capacity
                 box.limits = clamp(box.limits, capacity)
@@ -179,6 +180,20 @@ class Facts:
         state.box.is_draining = True
         yield from self._giving_way.send_back_waiting_jobs("DrainRequested")
         yield from self._giving_way.shed(event.at, "DrainRequested", keep=0, pause_s=0.0)
+
+    def _host_sampled(self, event: HostSampled) -> Iterator[Action]:
+        """While the host runs out of RAM, background work goes back, its text on the disk first."""
+        state = self._state
+        at = event.at
+        state.box.host = event.sample
+        state.guard.note(at, event.sample)
+        if state.guard.level is not Level.SHED:
+            return
+        yield from self._giving_way.send_back_waiting_jobs("HostSampled")
+        staying = state.ledger.staying_p2
+        keep = staying - state.guard.jobs_to_shed(at, staying)
+        if keep < staying:
+            yield from self._giving_way.shed(at, "HostSampled", keep=keep, pause_s=0.0)
 
     def _jobs(self, event: JobsAvailable | JobsClaimed) -> None:
         state = self._state

@@ -46,8 +46,19 @@ class Policy:
 
     telemetry_stale_s: float = 5.0
     """Age at which the engine's gauges count as unknown, and the engine as saturated."""
+    # The floors follow the watchdogs that GB10 owners run (8 GiB); loading weights takes 17 to
+    # 19 GiB there within 10 s, and a host that runs out of RAM has to be switched off and on.
     ram_floor_bytes: int = 8 * 2**30
-    """`MemAvailable` below which nothing but P0 starts; the default is capped to 1/16 of RAM."""
+    """`MemAvailable` below which nothing but P0 starts; never more than 1/16 of the RAM."""
+    ram_shed_bytes: int = 6 * 2**30
+    """`MemAvailable` below which running background work is taken back while it still falls, one
+    job a second. A forecast of this within 10 s stops P1 and P2. Lowered as the floor is."""
+    ram_hard_bytes: int = 4 * 2**30
+    """`MemAvailable` below which all background work is taken back at once, unless it is steady.
+    Lowered as the floor is."""
+    ram_settle_s: float = 10.0
+    """Time without a fall after which a host below its floor counts as steady, and P1 and P2 start
+    again, a few at a time: a small host may live there."""
     psi_full_max_percent: float = 5.0
     """Stall share of the host (`/proc/pressure/memory`, full avg10) above which only P0 starts."""
 

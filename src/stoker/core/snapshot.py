@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from stoker.core.events import EngineSample, HostSample
+from stoker.core.host_guard import GuardView
 from stoker.core.limits import Capacity, Limits
 from stoker.core.load import PredictorSnapshot
 from stoker.core.reasons import Explanation, Reason
@@ -39,6 +40,7 @@ class Snapshot:
     telemetry_age_s: float | None
     is_telemetry_stale: bool
     host: HostSample
+    guard: GuardView
     departing: int
     unread_p2_tokens: int
     held_tokens: int

@@ -12,6 +12,7 @@ from stoker.core.ageing import Ageing
 from stoker.core.box import Box
 from stoker.core.claims import Claims
 from stoker.core.hold import P0Hold
+from stoker.core.host_guard import HostGuard
 from stoker.core.learning import Learning
 from stoker.core.ledger import Ledger
 from stoker.core.limits import Capacity
@@ -32,6 +33,7 @@ class State:
     def __init__(self, policy: Policy, capacity: Capacity) -> None:
         self.policy = policy
         self.box = Box(capacity)
+        self.guard = HostGuard(policy)
         self.ledger = Ledger()
         self.queues = ClassQueues()
         self.hold = P0Hold(policy.p0_linger_s)
@@ -49,7 +51,7 @@ class State:
         self.stories = Stories()
         self.claims = Claims()
         self.admission = Admission(
-            policy, self.box, self.ledger, self.hold, self.ageing, self.forecast
+            policy, self.box, self.ledger, self.hold, self.ageing, self.forecast, self.guard
         )
         self.admissions: Counter[tuple[Priority, Reason]] = Counter()
         self.outcomes: Counter[tuple[Priority, str]] = Counter()

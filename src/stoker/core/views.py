@@ -31,6 +31,7 @@ def snapshot(state: State, at: float) -> Snapshot:
         telemetry_age_s=age,
         is_telemetry_stale=age is not None and age > state.policy.telemetry_stale_s,
         host=box.host,
+        guard=state.guard.view(),
         departing=ledger.departing,
         unread_p2_tokens=ledger.unread_p2_tokens,
         held_tokens=ledger.held_tokens,
