@@ -27,26 +27,24 @@ import statistics
 import sys
 import tempfile
 import time
-from asyncio.subprocess import DEVNULL, PIPE
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import aiohttp
 import msgspec
+from real.service import stoker_in_front_of
+from real.target import Target, settle, target_at
 
 from stoker.client import Client
-from stoker.engines.detect import connect
-from stoker.engines.embedded import EmbeddedEngine, EmbeddedSettings
-from stoker.engines.exposition import Exposition
 
 OUTSTANDING = 32
 LEAD_S = 1.5
 """From the first key stroke, when a lease is taken, to the first question."""
 BURST_S, PAUSE_S = 10.0, 20.0
+SLACK_S = 60.0
+"""A lease is given back when the burst is over; a slow last answer must not find it run out."""
 ANSWER_TOKENS, SUMMARY_TOKENS = 24, 64
-COUNTERS = ("vllm:generation_tokens", "llamacpp:tokens_predicted")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,14 +75,14 @@ async def main() -> None:
     parser.add_argument("--seconds", type=float, default=60.0, help="length of one arm")
     parser.add_argument("--arms", help="comma-separated names; all by default")
     options = parser.parse_args()
-    async with engine_at(options.engine) as (url, model, kind):
-        arms = [arm for arm in arms_for(kind, options.cap) if is_wanted(arm, options.arms)]
+    async with target_at(options.engine) as target:
+        arms = [arm for arm in arms_for(target.kind, options.cap) if is_wanted(arm, options.arms)]
         seen = {arm.name: Seen() for arm in arms}
         for number in range(options.rounds):
             for arm in arms:
                 print(f"round {number + 1}: {arm.name}", file=sys.stderr, flush=True)
-                await run_arm(arm, url, model, options.seconds, seed=number, seen=seen[arm.name])
-        print_table(kind, options, seen)
+                await run_arm(arm, target, options.seconds, seed=number, seen=seen[arm.name])
+        print_table(target.kind, options, seen)
 
 
 def arms_for(kind: str, cap: int) -> list[Arm]:
@@ -102,30 +100,11 @@ def is_wanted(arm: Arm, names: str | None) -> bool:
     return names is None or arm.name in names.split(",")
 
 
-@asynccontextmanager
-async def engine_at(url: str | None) -> AsyncIterator[tuple[str, str, str]]:
-    """Address, model name and kind of the engine to measure."""
-    async with AsyncExitStack() as stack:
-        if url is None:
-            folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-            embedded = EmbeddedEngine(EmbeddedSettings(), data=folder)
-            await embedded.start()
-            stack.push_async_callback(embedded.stop)
-            url, kind = embedded.url, "llamacpp"
-            models = (await embedded.models())[1]
-        else:
-            engine = await connect(url)
-            await engine.start()
-            stack.push_async_callback(engine.stop)
-            kind = engine.traits.name
-            models = (await engine.models())[1]
-        yield url, msgspec.json.decode(models)["data"][0]["id"], kind
-
-
 # ---------------------------------------------------------------------------------- one arm
 
 
-async def run_arm(arm: Arm, url: str, model: str, seconds: float, *, seed: int, seen: Seen) -> None:
+async def run_arm(arm: Arm, target: Target, seconds: float, *, seed: int, seen: Seen) -> None:
+    url, model = target.url, target.model
     async with AsyncExitStack() as stack:
         session = await stack.enter_async_context(
             aiohttp.ClientSession(
@@ -140,32 +119,14 @@ async def run_arm(arm: Arm, url: str, model: str, seconds: float, *, seed: int, 
             await fill_backlog(client, model, count=int(seconds * 8))
         backlog = await stack.enter_async_context(kept_outstanding(session, url, model, arm))
         await asyncio.sleep(6.0)  # until the backlog runs as it will
-        before, began_at = await output_tokens(session, url), time.perf_counter()
+        before, began_at = await output_tokens(target), time.perf_counter()
         p0_tokens = await ask_in_bursts(session, p0_url, model, arm, client, seconds, seed, seen)
         elapsed = time.perf_counter() - began_at
-        made = await output_tokens(session, url) - before - p0_tokens
+        made = await output_tokens(target) - before - p0_tokens
         if arm.is_stoker or arm.outstanding:
             seen.p2_per_s.append(made / elapsed)
         backlog.set()
-    await settle(url)
-
-
-@asynccontextmanager
-async def stoker_in_front_of(url: str) -> AsyncIterator[str]:
-    """Stoker as people run it: its own process, defaults, one engine."""
-    with tempfile.TemporaryDirectory() as folder:
-        command = ["-m", "stoker", "serve", "--engine", url, "--port", "0", "--data", folder]
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, *command, stdout=PIPE, stderr=DEVNULL
-        )
-        assert process.stdout is not None
-        try:
-            async with asyncio.timeout(30.0):
-                line = (await process.stdout.readline()).decode()
-            yield line.split()[-1]
-        finally:
-            process.terminate()
-            await process.wait()
+    await settle(target)
 
 
 async def fill_backlog(client: Client, model: str, count: int) -> None:
@@ -212,7 +173,7 @@ async def ask_in_bursts(
         burst_ends_at = now + LEAD_S + BURST_S
         async with AsyncExitStack() as stack:
             if client is not None and arm.has_lease:
-                lease = await client.allocate_p0_priority(LEAD_S + BURST_S + 5.0)
+                lease = await client.allocate_p0_priority(LEAD_S + BURST_S + SLACK_S)
                 await stack.enter_async_context(lease)
             await asyncio.sleep(LEAD_S)
             while time.perf_counter() - began_at < burst_ends_at:
@@ -238,28 +199,11 @@ async def ask(session: aiohttp.ClientSession, url: str, body: dict[str, object],
     return tokens
 
 
-async def output_tokens(session: aiohttp.ClientSession, url: str) -> float:
-    async with session.get(f"{url}/metrics") as answer:
-        page = Exposition(await answer.text(), COUNTERS)
-    for name in COUNTERS:
-        total = page.total(name, f"{name}_total")
-        if total is not None:
-            return total
-    raise SystemExit(f"{url}/metrics has none of {COUNTERS}")
-
-
-async def settle(url: str) -> None:
-    """Let the engine finish or drop what the last arm left in it."""
-    engine = await connect(url)
-    await engine.start()
-    try:
-        for _ in range(600):
-            sample = await engine.sample()
-            if not sample.running and not sample.waiting:
-                return
-            await asyncio.sleep(0.1)
-    finally:
-        await engine.stop()
+async def output_tokens(target: Target) -> float:
+    total = (await target.engine.sample()).output_tokens_total
+    if total is None:
+        raise SystemExit(f"{target.url} does not count its tokens")
+    return total
 
 
 # ---------------------------------------------------------------------------------- the words
