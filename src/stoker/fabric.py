@@ -38,6 +38,7 @@ from stoker.ports import (
     EngineAnswer,
     EngineCall,
     Enqueued,
+    HostReader,
     Job,
     JobStore,
     NewJob,
@@ -90,7 +91,14 @@ class Fabric:
     """Serve P0, P1 and durable P2 from one engine. Make it with `open` (or `assemble`)."""
 
     def __init__(
-        self, config: Config, *, engine: Engine, store: JobStore, clock: Clock, log: EventLog
+        self,
+        config: Config,
+        *,
+        engine: Engine,
+        store: JobStore,
+        clock: Clock,
+        log: EventLog,
+        host: HostReader | None = None,
     ) -> None:
         self.config = config
         self.engine = engine
@@ -104,7 +112,7 @@ class Fabric:
         self._waiters = Waiters(store, clock)
         self._leases = Leases(self._dispatcher, config.policy, clock, self.ids)
         self._monitor = EngineMonitor(
-            engine, self._dispatcher, clock, hang_timeout_s=config.engine.hang_timeout_s
+            engine, self._dispatcher, clock, hang_timeout_s=config.engine.hang_timeout_s, host=host
         )
         self._calls = Calls(engine, self._dispatcher, self._monitor, self.meter, clock)
         settings = config.jobs
@@ -156,6 +164,7 @@ class Fabric:
         store: JobStore,
         clock: Clock,
         log: EventLog | None = None,
+        host: HostReader | None = None,
     ) -> AsyncGenerator[Fabric]:
         """The same from parts that the caller brings (tests, embedding)."""
         await store.open()
@@ -164,7 +173,8 @@ class Fabric:
             orphans = await store.rescue(now=clock.wall() + config.jobs.lease_s)
             await engine.start()
             try:
-                fabric = cls(config, engine=engine, store=store, clock=clock, log=log or EventLog())
+                log = log or EventLog()
+                fabric = cls(config, engine=engine, store=store, clock=clock, log=log, host=host)
                 if orphans:
                     fabric.log.record("JobsRescued", clock.monotonic(), {"count": orphans})
                 async with fabric._running():

@@ -11,7 +11,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-from stoker.core.events import EngineSample
+from stoker.core.events import EngineSample, HostSample
 from stoker.core.jobs import Failure, JobError, JobState
 from stoker.core.limits import Capacity
 from stoker.core.work import JobId, Priority, RequestId, Usage
@@ -134,11 +134,37 @@ class Engine(Protocol):
 
 
 @runtime_checkable
+class Addressed(Protocol):
+    """An engine at an address, which may be on this host."""
+
+    @property
+    def url(self) -> str: ...
+
+
+@runtime_checkable
+class OwnsProcess(Protocol):
+    """An engine whose process is ours, and known."""
+
+    @property
+    def pid(self) -> int | None: ...
+
+
+@runtime_checkable
 class Restartable(Protocol):
     """An engine whose process is ours."""
 
     async def restart(self) -> None:
         """End a hanging process; a fresh one comes up by itself."""
+
+
+# ---------------------------------------------------------------------------------- the host
+
+
+class HostReader(Protocol):
+    """Reads the pressure of the machine that the engine shares with everybody else."""
+
+    async def read(self) -> HostSample:
+        """What it tells now; a figure that it does not have is `None`. Never raises."""
 
 
 # ---------------------------------------------------------------------------------- job store

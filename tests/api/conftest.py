@@ -118,13 +118,14 @@ class House:
 
 
 @asynccontextmanager
-async def a_house(config=None, *, clock=None, **knobs):
+async def a_house(config=None, *, clock=None, host=None, **knobs):
     engine = FakeEngine(**{"slots": 2, "natural_tokens": 8, **knobs})
     async with Fabric.assemble(
         config or a_config(),
         engine=engine,
         store=InMemoryJobStore(),
         clock=clock or VirtualClock(),
+        host=host,
     ) as fabric:
         await fabric.wait_ready()
         yield House(fabric, engine)

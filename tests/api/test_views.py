@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from stoker.core.events import HostSample
+
 pytestmark = pytest.mark.virtual_time
 
 REFERENCE = Path(__file__).parents[2] / "docs" / "reference" / "metrics.md"
@@ -114,6 +116,30 @@ async def test_the_state_is_the_whole_fabric_in_names(kit):
         assert state["scheduler"]["leases"][0]["lease_id"] == lease.id
         assert state["scheduler"]["capacity"]["requests"] == 2
         await lease.release()
+
+
+class ShortHost:
+    async def read(self):
+        return HostSample(7 * 2**30, 128 * 2**30, 0.0, 2**20, 3 * 2**30)
+
+
+async def test_the_state_and_the_metrics_show_the_host_and_what_the_guard_makes_of_it(kit):
+    async with kit.house(host=ShortHost()) as house:
+        await asyncio.sleep(5.0)
+        scheduler = (await house.call("GET", "/v1/fabric/state")).json["scheduler"]
+        metrics = (await house.call("GET", "/metrics")).body.decode()
+
+        assert scheduler["host"]["engine_rss_bytes"] == 3 * 2**30
+        guard = scheduler["guard"]
+        assert (guard["level"], guard["requests_allowed"]) == ("hold", 0)
+        assert guard["floors"] == {"hold": 8 * 2**30, "shed": 6 * 2**30, "hard": 4 * 2**30}
+        assert guard["forecast_bytes"] == 7 * 2**30
+        assert guard["why"]["knob"] == "ram_floor_bytes"
+        assert guard["why"]["message"].startswith("the host is short of RAM")
+        assert 'stoker_host_guard{level="hold"} 1.0' in metrics
+        assert 'stoker_host_guard{level="ok"} 0.0' in metrics
+        assert "stoker_engine_rss_bytes 3.221225472e+09" in metrics
+        assert "stoker_host_swap_used_bytes 1.048576e+06" in metrics
 
 
 async def test_a_story_is_told_by_id(kit, chat):

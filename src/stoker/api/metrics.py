@@ -5,29 +5,17 @@ The table `FAMILIES` is the documentation too: docs/reference/metrics.md is made
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 
 from prometheus_client import CollectorRegistry, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from stoker.api.host_metrics import HOST_FAMILIES
+from stoker.api.metric_family import Family, Sample, known
 from stoker.core.work import Priority
 from stoker.fabric import Fabric, FabricSnapshot
 from stoker.runtime.meter import Finished
-
-Sample = tuple[tuple[str, ...], float]
-
-
-@dataclass(frozen=True, slots=True)
-class Family:
-    """One metric: its name, its labels, and how to read it from a snapshot."""
-
-    name: str
-    kind: str
-    help: str
-    labels: tuple[str, ...]
-    read: Callable[[FabricSnapshot], Iterable[Sample]]
 
 
 class Metrics:
@@ -97,12 +85,6 @@ def _histogram(
 # ---------------------------------------------------------------------------- the readings
 
 
-def _of(value: float | None) -> Iterator[Sample]:
-    """A gauge that nobody knows is absent, never 0."""
-    if value is not None:
-        yield (), float(value)
-
-
 def _waiting(snapshot: FabricSnapshot) -> Iterator[Sample]:
     for priority, view in snapshot.scheduler.classes.items():
         yield (priority.label,), view.waiting
@@ -133,7 +115,7 @@ def _limit_requests(snapshot: FabricSnapshot) -> Iterator[Sample]:
 
 def _limit_tokens(snapshot: FabricSnapshot) -> Iterator[Sample]:
     learned = snapshot.scheduler.limits.tokens
-    return _of(snapshot.scheduler.capacity.kv_tokens if learned is None else learned)
+    return known(snapshot.scheduler.capacity.kv_tokens if learned is None else learned)
 
 
 def _admissions(snapshot: FabricSnapshot) -> Iterator[Sample]:
@@ -227,63 +209,63 @@ FAMILIES = (
         "counter",
         "Running requests whose slot was taken back.",
         (),
-        lambda snapshot: _of(snapshot.scheduler.preemptions),
+        lambda snapshot: known(snapshot.scheduler.preemptions),
     ),
     Family(
         "stoker_actual_tokens_in_flight",
         "gauge",
         "Tokens that running requests hold now: prompts and output so far.",
         (),
-        lambda snapshot: _of(snapshot.scheduler.held_tokens),
+        lambda snapshot: known(snapshot.scheduler.held_tokens),
     ),
     Family(
         "stoker_predicted_tokens_in_flight",
         "gauge",
         "Tokens that the same requests are predicted to hold at their ends.",
         (),
-        lambda snapshot: _of(snapshot.scheduler.predicted_final_tokens),
+        lambda snapshot: known(snapshot.scheduler.predicted_final_tokens),
     ),
     Family(
         "stoker_kv_peak_forecast_tokens",
         "gauge",
         "Forecast peak of the KV cache over the lives of the running requests.",
         (),
-        lambda snapshot: _of(snapshot.scheduler.kv_peak_forecast_tokens),
+        lambda snapshot: known(snapshot.scheduler.kv_peak_forecast_tokens),
     ),
     Family(
         "stoker_forecast_coverage_ratio",
         "gauge",
         "Share of the latest forecasts of the KV peak that were not passed.",
         (),
-        lambda snapshot: _of(snapshot.scheduler.forecast_coverage),
+        lambda snapshot: known(snapshot.scheduler.forecast_coverage),
     ),
     Family(
         "stoker_engine_up",
         "gauge",
         "1 while the engine finishes its small completion.",
         (),
-        lambda snapshot: _of(float(snapshot.engine.is_ready)),
+        lambda snapshot: known(float(snapshot.engine.is_ready)),
     ),
     Family(
         "stoker_engine_telemetry_age_seconds",
         "gauge",
         "Age of the engine's gauges.",
         (),
-        lambda snapshot: _of(snapshot.scheduler.telemetry_age_s),
+        lambda snapshot: known(snapshot.scheduler.telemetry_age_s),
     ),
     Family(
         "stoker_engine_kv_cache_usage_ratio",
         "gauge",
         "Share of the engine's KV cache in use, as the engine says.",
         (),
-        lambda snapshot: _of(snapshot.scheduler.engine.kv_cache_usage),
+        lambda snapshot: known(snapshot.scheduler.engine.kv_cache_usage),
     ),
     Family(
         "stoker_engine_requests_waiting",
         "gauge",
         "Requests in the engine's own queue; lasting values above 0 mean that we overrun it.",
         (),
-        lambda snapshot: _of(snapshot.scheduler.engine.waiting),
+        lambda snapshot: known(snapshot.scheduler.engine.waiting),
     ),
     Family(
         "stoker_decode_step_seconds",
@@ -297,20 +279,21 @@ FAMILIES = (
         "gauge",
         "Learned time to read one prompt token that is not in the prefix cache.",
         (),
-        lambda snapshot: _of(snapshot.scheduler.service.prefill_s_per_token),
+        lambda snapshot: known(snapshot.scheduler.service.prefill_s_per_token),
     ),
     Family(
         "stoker_p0_lease_active",
         "gauge",
         "P0 leases that are active.",
         (),
-        lambda snapshot: _of(len(snapshot.scheduler.leases)),
+        lambda snapshot: known(len(snapshot.scheduler.leases)),
     ),
     Family(
         "stoker_p0_held",
         "gauge",
         "1 while interactive work holds the box: a lease, traffic, or its linger.",
         (),
-        lambda snapshot: _of(float(snapshot.scheduler.is_p0_held)),
+        lambda snapshot: known(float(snapshot.scheduler.is_p0_held)),
     ),
+    *HOST_FAMILIES,
 )

@@ -21,9 +21,9 @@ from stoker.core.events import (
     HostSampled,
 )
 from stoker.core.limits import Capacity
-from stoker.ports import Clock, Engine, Restartable
+from stoker.ports import Clock, Engine, HostReader, Restartable
 from stoker.runtime.dispatcher import Dispatcher
-from stoker.runtime.host import sample_host
+from stoker.runtime.host import Host
 
 log = structlog.get_logger("stoker.engine")
 
@@ -71,9 +71,16 @@ class EngineMonitor:
     """One engine's watch. `run()` is its life."""
 
     def __init__(
-        self, engine: Engine, dispatcher: Dispatcher, clock: Clock, *, hang_timeout_s: float
+        self,
+        engine: Engine,
+        dispatcher: Dispatcher,
+        clock: Clock,
+        *,
+        hang_timeout_s: float,
+        host: HostReader | None = None,
     ) -> None:
         self._engine = engine
+        self._host = host or Host(engine)
         self._dispatcher = dispatcher
         self._clock = clock
         self._hang_timeout_s = hang_timeout_s
@@ -133,7 +140,8 @@ class EngineMonitor:
 
     async def _watch_host(self) -> None:
         while True:
-            self._dispatcher.tell(HostSampled(self._clock.monotonic(), sample_host()))
+            sample = await self._host.read()
+            self._dispatcher.tell(HostSampled(self._clock.monotonic(), sample))
             await asyncio.sleep(HOST_EVERY_S)
 
     async def _report_progress(self) -> None:
