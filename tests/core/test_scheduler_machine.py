@@ -30,6 +30,7 @@ from stoker.core.events import (
     Progressed,
 )
 from stoker.core.limits import Capacity, Limits
+from stoker.core.places import Standing
 from stoker.core.policy import Policy
 from stoker.core.reasons import Reason
 from stoker.core.scheduler import Scheduler
@@ -69,7 +70,16 @@ class SchedulerMachine(RuleBasedStateMachine):
     # ------------------------------------------------------------------ the obedient box
 
     def tell(self, event: Event) -> None:
-        for action in self.it.handle(event):
+        before = {priority: self.it.state.places.count(priority) for priority in Priority}
+        actions = self.it.handle(event)
+        for priority in (Priority.P1, Priority.P2):
+            limit = self.it.state.box.limits.requests(priority)
+            if limit is not None:
+                places = self.it.state.places.count(priority)
+                assert places <= max(before[priority], limit), "a newcomer passed the ceiling"
+        expiry = self.it.state.places.next_expiry()
+        assert expiry is None or expiry > event.at, "a parked session outlived its time"
+        for action in actions:
             self.obey(action)
 
     def obey(self, action: Action) -> None:
@@ -109,7 +119,15 @@ class SchedulerMachine(RuleBasedStateMachine):
         usage = Usage(100, tokens or 1) if outcome is Outcome.FINISHED else None
         self.tell(Left(self.now, id, outcome, usage))
 
-    def arrive(self, priority: Priority, prompt: int, most: int | None, *, is_job: bool) -> None:
+    def arrive(
+        self,
+        priority: Priority,
+        prompt: int,
+        most: int | None,
+        *,
+        is_job: bool,
+        session: str = "",
+    ) -> None:
         self.serial += 1
         id = RequestId(f"{priority.label}-{self.serial}")
         self.requests[id] = Request(
@@ -118,6 +136,7 @@ class SchedulerMachine(RuleBasedStateMachine):
             prompt_bytes=prompt * 4,
             prompt_tokens=prompt,
             max_tokens=most,
+            session=session,
             preemptible=is_job,
             job_id=JobId(id) if is_job else None,
         )
@@ -133,6 +152,14 @@ class SchedulerMachine(RuleBasedStateMachine):
     )
     def somebody_arrives(self, priority: Priority, prompt: int, most: int | None) -> None:
         self.arrive(priority, prompt, most, is_job=False)
+
+    @rule(
+        priority=st.sampled_from(list(Priority)),
+        prompt=st.integers(1, 1_500),
+        session=st.sampled_from("abcde"),
+    )
+    def a_session_calls(self, priority: Priority, prompt: int, session: str) -> None:
+        self.arrive(priority, prompt, 100, is_job=False, session=session)
 
     @rule(count=st.integers(1, 30))
     def jobs_are_enqueued(self, count: int) -> None:
@@ -253,15 +280,45 @@ class SchedulerMachine(RuleBasedStateMachine):
         for waiting in self.it.state.queues:
             assert waiting.request.priority is not Priority.P0, "P0 waits on an idle engine"
             explanation = self.it.explain(waiting.request.id, self.now).explanation
-            assert explanation.reason in (Reason.HOST_RAM_FLOOR, Reason.QUEUED), explanation
+            allowed = {Reason.HOST_RAM_FLOOR, Reason.QUEUED}
+            if waiting.request.priority is Priority.P2:
+                allowed |= {Reason.P0_LEASE, Reason.RAMP}
+            assert explanation.reason in allowed, explanation
 
     @invariant()
     def background_stays_out_while_p0_holds_the_box(self) -> None:
         if self.it.state.hold.is_held(self.now):
             staying = [r for r in self.it.state.ledger.running.values() if not r.is_leaving]
-            background = [r for r in staying if r.request.priority is Priority.P2]
+            # (A `flex` call that runs already has no row to go back to: it stays.)
+            background = [r for r in staying if r.request.preemptible]
             fresh = [r for r in background if self.now - r.dispatched_at >= POLICY.shed_pause_s]
             assert len(fresh) <= max(POLICY.p2_during_p0, 1)
+
+    @invariant()
+    def a_session_with_a_place_is_not_held_up_by_what_was_learned(self) -> None:
+        for waiting in self.it.state.queues:
+            if self.it.state.places.standing(waiting.request) is Standing.TURN:
+                explanation = self.it.explain(waiting.request.id, self.now).explanation
+                assert explanation.reason is not Reason.LIMIT, explanation
+
+    @invariant()
+    def places_are_counted_as_they_are(self) -> None:
+        state = self.it.state
+        for priority in (Priority.P1, Priority.P2):
+            here = [one for one in self.running if self.requests[one].priority is priority]
+            sessions = {self.requests[one].session for one in here} - {""}
+            alone = sum(not self.requests[one].session for one in here)
+            view = state.places.view(priority)
+            assert view.running == len(sessions) + alone
+            assert view.parked >= 0
+            assert state.places.count(priority) == view.running + view.parked
+            turn = state.queues.first_turn(priority)
+            if turn is not None:
+                assert state.places.standing(turn.request) is Standing.TURN
+                assert turn.request.session not in sessions, "its session runs already"
+        if not any(state.places.view(priority).parked for priority in Priority):
+            assert state.places.parked_tokens == 0
+        assert state.places.parked_tokens >= 0
 
     @invariant()
     def limits_stay_inside_capacity(self) -> None:
@@ -275,7 +332,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         """With a healthy box and no newcomers, everybody is served or refused in bounded time."""
         self.is_up = True
         self.tell(EngineUp(self.now))
-        for _ in range(400):
+        for _ in range(400 + self.in_store):
             if not (self.waiting or self.running or self.in_store):
                 return
             self.tell(HostSampled(self.now, HostSample(2**40, 2**40, 0.0)))

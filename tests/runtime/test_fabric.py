@@ -431,3 +431,27 @@ async def test_predicted_and_actual_are_both_visible():
         assert snapshot.kv_peak_forecast_tokens >= snapshot.held_tokens
         await asyncio.sleep(90.0)
         assert fabric.snapshot().scheduler.forecast_coverage is not None
+
+
+async def test_the_next_call_of_an_agent_goes_before_newcomers_that_came_earlier():
+    async with running(slots=1) as (fabric, _):
+        order: list[str] = []
+
+        async def call(name: str, **fields: object) -> None:
+            async for _ in fabric.run_p1(chat(name, **fields)):
+                if name not in order:
+                    order.append(name)
+
+        agent = {"stoker": {"session": "agent"}}
+        await call("first turn", **agent)
+        parked = fabric.snapshot().scheduler.classes[Priority.P1].places.parked
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(call("somebody", max_tokens=200))
+            await until(lambda: "somebody" in order)
+            tasks.create_task(call("newcomer"))
+            await asyncio.sleep(0.1)
+            tasks.create_task(call("second turn", **agent))
+
+        assert parked == 1
+        assert order == ["first turn", "somebody", "second turn", "newcomer"]
+        await until(lambda: not fabric.snapshot().scheduler.classes[Priority.P1].places.parked)

@@ -195,3 +195,61 @@ def test_any_object_is_read_or_refused_and_nothing_is_lost(body):
 def test_any_bytes_are_read_or_refused(raw):
     with contextlib.suppress(InvalidRequest):
         assert read(raw).body == raw
+
+
+SYSTEM = {"role": "system", "content": "you write code"}
+QUESTION = {"role": "user", "content": "fix the bug"}
+ANSWER = {"role": "assistant", "content": "which one?"}
+TOOLS = [{"type": "function", "function": {"name": "grep"}}]
+
+
+def session(*messages, **fields):
+    return read({"messages": list(messages), **fields}).request.session
+
+
+def test_a_session_is_named_by_the_caller_before_anything_else():
+    named = {"stoker": {"session": "mine"}, "prompt_cache_key": "theirs"}
+
+    assert session(SYSTEM, QUESTION, **named) == "mine"
+    assert session(SYSTEM, QUESTION, prompt_cache_key="k") == session(ANSWER, prompt_cache_key="k")
+    assert session(QUESTION, prompt_cache_key="k") != session(QUESTION, prompt_cache_key="l")
+    assert read({"input": "x", "conversation": "c"}).request.session
+
+
+def test_the_cache_key_reaches_the_engine():
+    raw = b'{"messages":[{"role":"user","content":"x"}],"prompt_cache_key":"k"}'
+
+    assert read(raw).body is raw
+
+
+def test_turns_of_one_conversation_have_one_session_however_it_grew():
+    second = session(SYSTEM, QUESTION, ANSWER, QUESTION)
+
+    assert second
+    assert session(SYSTEM, QUESTION, ANSWER, QUESTION, ANSWER, QUESTION) == second
+    assert session(SYSTEM, {"role": "user", "content": "hi"}, ANSWER, QUESTION) != second
+    assert session(QUESTION, ANSWER, QUESTION) not in {"", second}
+
+
+def test_an_agent_has_its_session_from_its_first_call_on():
+    first = session(SYSTEM, QUESTION, tools=TOOLS)
+
+    assert first
+    assert session(SYSTEM, QUESTION, ANSWER, QUESTION, tools=TOOLS) == first
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"messages": [SYSTEM, QUESTION]},
+        {"messages": [QUESTION]},
+        {"messages": [SYSTEM], "tools": TOOLS},
+        {"messages": [SYSTEM, QUESTION, QUESTION, QUESTION]},
+        {"messages": [SYSTEM, QUESTION, {"role": 5}, QUESTION]},
+        {"messages": [QUESTION], "prompt_cache_key": None, "tools": None},
+        {"prompt": "x"},
+        {"input": "x"},
+    ],
+)
+def test_a_call_on_its_own_has_no_session(body):
+    assert read(body).request.session == ""

@@ -95,6 +95,18 @@ def _running(snapshot: FabricSnapshot) -> Iterator[Sample]:
         yield (priority.label,), view.running
 
 
+def _places(snapshot: FabricSnapshot) -> Iterator[Sample]:
+    for priority, view in snapshot.scheduler.classes.items():
+        yield (priority.label, "running"), view.places.running
+        yield (priority.label, "parked"), view.places.parked
+
+
+def _session_ttl(snapshot: FabricSnapshot) -> Iterator[Sample]:
+    for priority, view in snapshot.scheduler.classes.items():
+        if priority is not Priority.P0:
+            yield (priority.label,), view.places.ttl_s
+
+
 def _oldest_wait(snapshot: FabricSnapshot) -> Iterator[Sample]:
     for priority, view in snapshot.scheduler.classes.items():
         yield (priority.label,), view.oldest_wait_s or 0.0
@@ -156,6 +168,27 @@ FAMILIES = (
         _running,
     ),
     Family(
+        "stoker_places",
+        "gauge",
+        "Places taken: `running` requests and sessions, and sessions `parked` between two calls.",
+        ("priority", "state"),
+        _places,
+    ),
+    Family(
+        "stoker_session_ttl_seconds",
+        "gauge",
+        "How long a session keeps its place between two calls, as learned from tool times.",
+        _BY_PRIORITY,
+        _session_ttl,
+    ),
+    Family(
+        "stoker_parked_tokens",
+        "gauge",
+        "Tokens that sessions between two calls hope to find in the prefix cache.",
+        (),
+        lambda snapshot: known(snapshot.scheduler.parked_tokens),
+    ),
+    Family(
         "stoker_oldest_wait_seconds",
         "gauge",
         "How long the oldest waiting request has waited.",
@@ -172,7 +205,7 @@ FAMILIES = (
     Family(
         "stoker_limit_requests",
         "gauge",
-        "Most requests of a class in the engine: the learned ceiling, or the engine's slots.",
+        "Most places of a class: the learned ceiling, or the engine's slots.",
         _BY_PRIORITY,
         _limit_requests,
     ),

@@ -94,6 +94,7 @@ def _class_document(view: ClassView) -> dict[str, Any]:
         "waiting": view.waiting,
         "running": view.running,
         "oldest_wait_s": view.oldest_wait_s,
+        "places": _plain(view.places),
         "blocked_by": explanation_document(view.blocked_by),
     }
 

@@ -12,6 +12,7 @@ from stoker.core.hold import P0Hold
 from stoker.core.host_guard import HostGuard
 from stoker.core.ledger import Ledger
 from stoker.core.load import InFlight, Load, PeakForecast
+from stoker.core.places import Places, Standing
 from stoker.core.policy import Policy
 from stoker.core.reasons import ADMITTED, Explanation, Reason
 from stoker.core.work import Priority, Request
@@ -29,6 +30,7 @@ class Admission:
         ageing: Ageing,
         forecast: PeakForecast,
         guard: HostGuard,
+        places: Places,
     ) -> None:
         self._policy = policy
         self._box = box
@@ -37,8 +39,9 @@ class Admission:
         self._ageing = ageing
         self._forecast = forecast
         self._guard = guard
+        self._places = places
 
-    def check(self, request: Request, load: Load, at: float) -> Explanation:
+    def check(self, request: Request, load: Load, at: float, standing: Standing) -> Explanation:
         """Why `request` could, or could not, start now."""
         if not self._box.is_engine_up:
             return Explanation(Reason.ENGINE_DOWN, "engine", note=self._box.down_cause)
@@ -54,9 +57,9 @@ class Admission:
             return ADMITTED
         return (
             self._slots(request.priority, at)
-            or self._learned(request.priority, load)
+            or self._learned(request.priority, load, standing)
             or (self._prefill_debt(load, at) if request.priority is Priority.P2 else None)
-            or self._kv_peak(request.priority, load)
+            or self._kv_peak(request.priority, load, standing)
             or ADMITTED
         )
 
@@ -93,7 +96,9 @@ class Admission:
             room = min(room, allowed - ledger.count(Priority.P2))
         limit = self._box.limits.requests_p2
         if limit is not None:
-            room = min(room, limit - ledger.count(Priority.P2))
+            is_due = self._ageing.is_starved(Priority.P2, at)
+            places = 0 if is_due else self._places.count(Priority.P2)
+            room = min(room, limit - max(places, ledger.count(Priority.P2)))
         if self._guard.requests_allowed is not None:
             room = min(room, self._guard.requests_allowed - self._below_p0)
         return max(room, 1 if ledger.is_idle else 0)
@@ -180,18 +185,36 @@ class Admission:
             return Explanation(Reason.SLOT_RESERVE, knob, resident, capacity - kept)
         return None
 
-    def _learned(self, priority: Priority, load: Load) -> Explanation | None:
+    def _learned(self, priority: Priority, load: Load, standing: Standing) -> Explanation | None:
+        """What was learned holds up whoever asks for more, not a session that has its place."""
+        if standing is Standing.TURN:
+            return None
         limits = self._box.limits
-        by_class = (limits.requests_p0, limits.requests_p1, limits.requests_p2)
-        limit = by_class[priority]
-        resident = self._ledger.count(priority)
-        if limit is not None and resident >= limit:
-            return Explanation(Reason.LIMIT, f"limit_requests_{priority.label}", resident, limit)
+        limit, taken = limits.requests(priority), self._taken(priority, standing)
+        if limit is not None and taken >= limit:
+            parked = self._places.view(priority).parked
+            note = f"{parked} of the places are kept for sessions between two calls"
+            return Explanation(
+                Reason.LIMIT,
+                f"limit_requests_{priority.label}",
+                taken,
+                limit,
+                note=note if parked else None,
+            )
         if limits.tokens is not None and priority is not Priority.P0:
             tokens = self._ledger.final_tokens + load.total_tokens
             if tokens > limits.tokens:
                 return Explanation(Reason.LIMIT, "limit_tokens", tokens, limits.tokens)
         return None
+
+    def _taken(self, priority: Priority, standing: Standing) -> int:
+        """What counts against the ceiling of a class."""
+        running, places = self._ledger.count(priority), self._places
+        if priority is Priority.P0 or standing is Standing.SHARING:
+            return running
+        if standing is Standing.DUE and places.is_any_away(priority):
+            return running  # it takes over the place of a session that is away
+        return max(running, places.count(priority))
 
     def _prefill_debt(self, load: Load, at: float) -> Explanation | None:
         """Bound the background prompt tokens that a P0 arriving now would have to wait behind."""
@@ -207,8 +230,12 @@ class Admission:
             return Explanation(Reason.PREFILL_DEBT, knob, unread + load.prompt_tokens, limit)
         return None
 
-    def _kv_peak(self, priority: Priority, load: Load) -> Explanation | None:
-        """P0 needs only room for its prompt now; for the others the forecast peak must fit."""
+    def _kv_peak(self, priority: Priority, load: Load, standing: Standing) -> Explanation | None:
+        """P0 needs only room for its prompt now; for the others the forecast peak must fit.
+
+        Sessions between two calls lose their cached prefix to whoever needs the room, so it is
+        kept from newcomers, but not from the next turns of sessions.
+        """
         kv_tokens = self._box.capacity.kv_tokens
         if kv_tokens is None:
             return None
@@ -216,6 +243,8 @@ class Admission:
         share = (policy.kv_share_p0, policy.kv_share_p1, policy.kv_share_p2)[priority]
         limit = share * kv_tokens
         margin = self._forecast.margin(ledger.variance + load.output_variance)
+        if standing in (Standing.NEWCOMER, Standing.SHARING) and priority is not Priority.P0:
+            margin += self._places.parked_tokens
         if ledger.final_tokens + load.total_tokens + margin <= limit:
             return (
                 None  # it would fit even if all ended at the same instant: no need to look closer

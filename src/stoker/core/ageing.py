@@ -14,6 +14,7 @@ class Ageing:
     def __init__(self, policy: Policy) -> None:
         self._ages = {Priority.P1: policy.age_p1_s, Priority.P2: policy.age_p2_s}
         self._wanting_since: dict[Priority, float] = {}
+        self._newcomer_started_at: dict[Priority, float] = {}
 
     def want(self, priority: Priority, at: float) -> None:
         """The class has work to start (waiting here, or claimable in the store)."""
@@ -33,6 +34,17 @@ class Ageing:
         age = self._ages.get(priority)
         since = self._wanting_since.get(priority)
         return age is not None and since is not None and at - since >= age
+
+    def start_newcomer(self, priority: Priority, at: float) -> None:
+        """A request started that was not the turn of a session with a place."""
+        self._newcomer_started_at[priority] = at
+
+    def newcomer_due_at(self, priority: Priority, since: float) -> float | None:
+        """When one that has waited `since` then goes before the turns of sessions, once."""
+        age = self._ages.get(priority)
+        if age is None:
+            return None
+        return max(since, self._newcomer_started_at.get(priority, since)) + age
 
     def order(self, at: float) -> tuple[Priority, ...]:
         """The classes in the order in which their heads are tried."""

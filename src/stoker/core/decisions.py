@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from stoker.core import order
 from stoker.core.actions import Action, ClaimJobs, Dispatch
 from stoker.core.giving_way import GivingWay
 from stoker.core.ledger import Running
@@ -35,7 +36,7 @@ class Decisions:
         """Refuse those who have waited as long as they may."""
         state = self._state
         for waiting, refusal in state.waits.due(state.queues, state.box, at):
-            state.queues.remove(waiting.request.id)
+            order.take_out(state, waiting.request.id, at)
             if waiting.request.priority is Priority.P0:
                 state.hold.leave(waiting.request.id, at)
             yield reject(state, waiting.request, refusal, at, cause)
@@ -46,7 +47,7 @@ class Decisions:
         keep = state.admission.background_allowed(at) or 0
         if state.ledger.staying_p2 >= keep:
             yield from self._giving_way.send_back_waiting_jobs(cause)
-        head = state.queues.head(Priority.P0)
+        head = order.head(state, Priority.P0, at)
         if head is not None and head.seen is Reason.KV_PEAK and not state.ledger.leaving_p2:
             keep = min(keep, state.ledger.staying_p2 - 1)  # one at a time, until its prompt fits
         yield from self._giving_way.shed(at, cause, keep=keep, pause_s=state.policy.shed_pause_s)
@@ -60,10 +61,11 @@ class Decisions:
         state = self._state
         lowest = Priority.P2
         for priority in state.ageing.order(at):
-            waiting = state.queues.head(priority)
+            waiting = order.head(state, priority, at)
             if waiting is None or waiting.is_leaving or priority > lowest:
                 continue
-            explanation = state.admission.check(waiting.request, waiting.load, at)
+            standing = order.standing(state, waiting, at)
+            explanation = state.admission.check(waiting.request, waiting.load, at, standing)
             if explanation.reason is Reason.ADMITTED:
                 return waiting
             self._note_blocked(waiting, explanation, at)
@@ -74,7 +76,7 @@ class Decisions:
     def _dispatch(self, waiting: Waiting, at: float, cause: str) -> Dispatch:
         state = self._state
         request = waiting.request
-        state.queues.remove(request.id)
+        order.start(state, waiting, at)
         wants_more = state.queues.count(request.priority) > 0 or (
             request.priority is Priority.P2 and state.claims.available > 0
         )

@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import assert_never
 
+from stoker.core import order
 from stoker.core.actions import Abort, Action
 from stoker.core.events import (
     Arrived,
@@ -30,6 +31,7 @@ from stoker.core.events import (
 )
 from stoker.core.giving_way import GivingWay
 from stoker.core.host_guard import Level
+from stoker.core.ledger import Running
 from stoker.core.limits import clamp
 from stoker.core.queues import Waiting
 from stoker.core.reasons import Explanation, Reason
@@ -109,7 +111,7 @@ class Facts:
         if refusal is not None:
             yield reject(state, request, refusal, at, "Arrived")
             return
-        state.queues.push(Waiting(request, load, at))
+        order.put_in(state, Waiting(request, load, at), at)
         state.ageing.want(request.priority, at)
         state.waits.start(request, at, state.box)
         if request.priority is Priority.P0:
@@ -134,7 +136,7 @@ class Facts:
     def _left(self, event: Left) -> None:
         state = self._state
         at, id = event.at, event.id
-        waiting, running = state.queues.remove(id), state.ledger.remove(id)
+        waiting, running = order.take_out(state, id, at), state.ledger.remove(id)
         request = waiting.request if waiting else running.request if running else None
         if request is None:
             return  # it was rejected; leaving is the shell's own clean-up
@@ -144,6 +146,7 @@ class Facts:
         state.outcomes[request.priority, event.outcome.value] += 1
         state.stories.left(event)
         if running is not None:
+            order.give_turn(state, state.places.end(request, _tokens_left(running, event), at))
             state.learning.left(running, event)
             if event.outcome not in (Outcome.FINISHED, Outcome.FAILED):
                 state.ledger.depart(id, at, state.box.abort_grace_s)
@@ -166,6 +169,7 @@ class Facts:
             return  # it was down already, and only the cause is news
         box.is_engine_up, box.changed_at = False, event.at
         box.engine_sampled_at = None
+        state.places.engine_lost()
         state.waits.engine_down(state.queues, event.at)
         yield from self._giving_way.send_back_waiting_jobs("EngineDown")
         for running in state.ledger.running.values():
@@ -205,3 +209,9 @@ class Facts:
             state.ageing.want(Priority.P2, event.at)
         elif not state.queues.count(Priority.P2):
             state.ageing.rest(Priority.P2)
+
+
+def _tokens_left(running: Running, event: Left) -> int:
+    """What it leaves in the prefix cache."""
+    usage = event.usage
+    return running.held_tokens if usage is None else usage.prompt_tokens + usage.output_tokens

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from stoker.core.work import Priority
+
 
 @dataclass(frozen=True, slots=True)
 class Capacity:
@@ -29,9 +31,15 @@ class Limits:
 
     requests_p0: int | None = None
     requests_p1: int | None = None
+    """Places: running requests, and sessions that are between two turns."""
     requests_p2: int | None = None
+    """Places, too."""
     tokens: int | None = None
     """Predicted tokens in flight, all classes together, that P1 and P2 may fill up to."""
+
+    def requests(self, priority: Priority) -> int | None:
+        """The ceiling of one class."""
+        return (self.requests_p0, self.requests_p1, self.requests_p2)[priority]
 
 
 def clamp(limits: Limits, capacity: Capacity) -> Limits:

@@ -44,6 +44,9 @@ class Policy:
     kv_share_p2: float = 0.92
     """The same with a background request."""
 
+    session_ttl_max_s: float = 30.0
+    """Longest time that a session keeps its place between two calls; 0 keeps none."""
+
     telemetry_stale_s: float = 5.0
     """Age at which the engine's gauges count as unknown, and the engine as saturated."""
     # The floors follow the watchdogs that GB10 owners run (8 GiB); loading weights takes 17 to

@@ -4,16 +4,16 @@
 reserves what it decided on: once `Dispatch` is returned, the ledger counts that request.
 
 Each fact goes into the `state` (`facts.py`); what follows is drawn from it (`decisions.py`). The
-parts of the state have one job each: `queues` (order), `ledger` (what is in flight), `hold` (when
-P0 has the box), `ageing` (who has waited too long), `admission` (may this start, and if not, why
-not), `waits` (how long one may be kept waiting), `claims` (jobs on their way from the store),
-`learning` (what leaving requests teach), `service` (how fast the engine is), `story` (what
-happened).
+parts of the state have one job each: `queues` (order), `ledger` (what is in flight), `places`
+(sessions that are away for a moment), `hold` (when P0 has the box), `ageing` (who has waited too
+long), `admission` (may this start, and if not, why not), `waits` (how long one may be kept
+waiting), `claims` (jobs on their way from the store), `learning` (what leaving requests teach),
+`service` (how fast the engine is), `story` (what happened).
 """
 
 from __future__ import annotations
 
-from stoker.core import views
+from stoker.core import order, views
 from stoker.core.actions import Action
 from stoker.core.decisions import Decisions
 from stoker.core.events import Event, FirstToken, Progressed
@@ -44,6 +44,7 @@ class Scheduler:
 
     def handle(self, event: Event) -> list[Action]:
         """Take one fact and return what follows from it, in order."""
+        self.state.places.expire(event.at)
         actions = list(self._facts.take(event))
         if self.state.queues or not isinstance(event, _QUIET):
             actions += self._decisions.decide(event.at, type(event).__name__)
@@ -57,6 +58,8 @@ class Scheduler:
             state.hold.next_change(at),
             state.waits.next(),
             state.ledger.next_departure(),
+            state.places.next_expiry(),
+            order.next_due(state, at),
             state.ageing.next_change(at) if wants_more else None,
             self._decisions.next_ramp_step(at),
         )

@@ -9,6 +9,7 @@ from stoker.core.events import EngineSample, HostSample
 from stoker.core.host_guard import GuardView
 from stoker.core.limits import Capacity, Limits
 from stoker.core.load import PredictorSnapshot
+from stoker.core.places import PlacesView
 from stoker.core.reasons import Explanation, Reason
 from stoker.core.service_curve import ServiceSnapshot
 from stoker.core.story import Entry
@@ -22,6 +23,7 @@ class ClassView:
     oldest_wait_s: float | None
     blocked_by: Explanation | None
     """Why the head of this class waits; `None` when nobody waits."""
+    places: PlacesView
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,8 @@ class Snapshot:
     host: HostSample
     guard: GuardView
     departing: int
+    parked_tokens: int
+    """What sessions between two calls hope to find in the prefix cache."""
     unread_p2_tokens: int
     held_tokens: int
     """Actual tokens in flight: prompts plus output seen so far."""

@@ -17,6 +17,7 @@ from stoker.core.learning import Learning
 from stoker.core.ledger import Ledger
 from stoker.core.limits import Capacity
 from stoker.core.load import LoadPredictor, PeakForecast
+from stoker.core.places import Places
 from stoker.core.policy import Policy
 from stoker.core.queues import ClassQueues
 from stoker.core.reasons import Reason
@@ -50,8 +51,16 @@ class State:
         )
         self.stories = Stories()
         self.claims = Claims()
+        self.places = Places(policy.session_ttl_max_s)
         self.admission = Admission(
-            policy, self.box, self.ledger, self.hold, self.ageing, self.forecast, self.guard
+            policy,
+            self.box,
+            self.ledger,
+            self.hold,
+            self.ageing,
+            self.forecast,
+            self.guard,
+            self.places,
         )
         self.admissions: Counter[tuple[Priority, Reason]] = Counter()
         self.outcomes: Counter[tuple[Priority, str]] = Counter()

@@ -42,6 +42,7 @@ class Stories:
         story.append(Entry(at, what, fields))
 
     def arrived(self, request: Request, load: Load, at: float) -> None:
+        fields: dict[str, object] = {"session": request.session} if request.session else {}
         self.tell(
             request.id,
             at,
@@ -49,6 +50,7 @@ class Stories:
             priority=request.priority.label,
             prompt_tokens=load.prompt_tokens,
             predicted_output_tokens=round(load.output_tokens),
+            **fields,
         )
 
     def waits(self, id: RequestId, at: float, explanation: Explanation) -> None:

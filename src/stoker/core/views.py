@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from stoker.core import order
 from stoker.core.reasons import Explanation, Reason
 from stoker.core.snapshot import ClassView, Prediction, Snapshot, Story
 from stoker.core.work import Priority, RequestId
@@ -33,6 +34,7 @@ def snapshot(state: State, at: float) -> Snapshot:
         host=box.host,
         guard=state.guard.view(),
         departing=ledger.departing,
+        parked_tokens=state.places.parked_tokens,
         unread_p2_tokens=ledger.unread_p2_tokens,
         held_tokens=ledger.held_tokens,
         predicted_final_tokens=ledger.final_tokens,
@@ -86,9 +88,9 @@ def why_background_waits(state: State, at: float) -> Explanation:
     explanation = state.admission.background(at)
     if explanation is not None:
         return explanation
-    head = state.queues.head(Priority.P2)
+    head = order.head(state, Priority.P2, at)
     if head is not None:
-        return state.admission.check(head.request, head.load, at)
+        return _check(state, head, at)
     if state.admission.background_room(at) <= 0:
         running = state.ledger.resident
         return Explanation(Reason.SLOT_RESERVE, "p1_reserved_slots", measured=running)
@@ -96,25 +98,31 @@ def why_background_waits(state: State, at: float) -> Explanation:
 
 
 def _class_view(state: State, priority: Priority, at: float) -> ClassView:
-    head = state.queues.head(priority)
+    head = order.head(state, priority, at)
     return ClassView(
         waiting=state.queues.count(priority),
         running=state.ledger.count(priority),
         oldest_wait_s=None if head is None else at - head.since,
         blocked_by=None if head is None else _why_waiting(state, head, 0, at),
+        places=state.places.view(priority),
     )
 
 
 def _why_waiting(state: State, waiting: Waiting, position: int, at: float) -> Explanation:
     """Its own check when it is first in its class; else its place, and why the first waits."""
-    head = state.queues.head(waiting.request.priority)
+    head = order.head(state, waiting.request.priority, at)
     assert head is not None
-    explanation = state.admission.check(head.request, head.load, at)
-    if position == 0:
+    explanation = _check(state, head, at)
+    if waiting is head:
         if explanation.reason is Reason.ADMITTED:
             return Explanation(Reason.QUEUED, note="a higher class is before it")
         return explanation
     return replace(
-        Explanation(Reason.QUEUED, "position", measured=position),
+        Explanation(Reason.QUEUED, "position", measured=max(1, position)),
         note=f"the first waits because {explanation.message}",
     )
+
+
+def _check(state: State, waiting: Waiting, at: float) -> Explanation:
+    standing = order.standing(state, waiting, at)
+    return state.admission.check(waiting.request, waiting.load, at, standing)

@@ -59,6 +59,8 @@ class Request:
     family: str = ""
     """Requests of one family (same template, same job kind) share a length distribution."""
     tenant: str = ""
+    session: str = ""
+    """Calls of one session keep its place between them; empty for a call on its own."""
     preemptible: bool = False
     """Whether the slot may be taken back while it runs."""
     deadline_at: float | None = None

@@ -61,6 +61,7 @@ def parse(
     fields = _decode(raw)
     owned = fields.stoker or _NOTHING_OWNED
     endpoint = _endpoint(fields, endpoint or owned.endpoint)
+    opening = _opening(fields)
     if has_tier:
         priority = tier_priority(fields.service_tier, priority)
     request = Request(
@@ -68,8 +69,9 @@ def parse(
         priority=priority,
         prompt_bytes=_prompt_bytes(fields, endpoint),
         max_tokens=_max_tokens(fields),
-        family=owned.family or _family(fields, endpoint),
+        family=owned.family or _family(fields, endpoint, opening.system),
         tenant=owned.tenant or tenant,
+        session=owned.session or _session(fields, endpoint, opening),
         deadline_at=None if owned.deadline_s is None else now + owned.deadline_s,
     )
     return Inference(
@@ -115,6 +117,7 @@ class _Owned(msgspec.Struct, forbid_unknown_fields=True):
     deadline_s: Annotated[float, Meta(gt=0)] | None = None
     run_at: Annotated[float, Meta(ge=0)] | None = None
     tenant: _Name | None = None
+    session: _Name | None = None
 
 
 class _Fields(msgspec.Struct):
@@ -132,6 +135,7 @@ class _Fields(msgspec.Struct):
     input: Raw = _ABSENT
     tools: Raw = _ABSENT
     response_format: Raw = _ABSENT
+    prompt_cache_key: Raw = _ABSENT
     # Fields that only the Responses API has tell its `input` from an embedding's.
     instructions: Raw = _ABSENT
     previous_response_id: Raw = _ABSENT
@@ -248,26 +252,60 @@ def _max_tokens(fields: _Fields) -> int | None:
     return None
 
 
-# ---------------------------------------------------------------------------- the family
+# ---------------------------------------------------------------------------- family and session
 
 _TEMPLATE_BYTES = 4096
 
 
-def _family(fields: _Fields, endpoint: str) -> str:
+def _family(fields: _Fields, endpoint: str, system: Raw) -> str:
     """What the caller's template fixes: model, system prompt, answer schema and tools.
 
     Requests from one template have similar lengths, whatever is filled in.
     """
     digest = hashlib.blake2b(f"{endpoint}\0{fields.model}".encode(), digest_size=8)
-    for part in (_system_prompt(fields), fields.response_format, fields.tools):
+    for part in (system, fields.response_format, fields.tools):
         digest.update(b"\0")
         digest.update(memoryview(part)[:_TEMPLATE_BYTES])
     return digest.hexdigest()
 
 
-def _system_prompt(fields: _Fields) -> Raw:
+def _session(fields: _Fields, endpoint: str, opening: _Opening) -> str:
+    """What the calls of one agent or chat have in common; empty for a call on its own.
+
+    A name that the caller gives is best: OpenAI's cache key, or a stored conversation. Else it is
+    how the conversation began, where something shows that there is one. Two that began alike then
+    share a place, which makes none of them wait longer than without.
+    """
+    for name in (fields.prompt_cache_key, fields.conversation):
+        if _has(name):
+            return _digest(endpoint, name)
+    if opening.first is not _ABSENT and (opening.is_later_turn or _has(fields.tools)):
+        return _digest(endpoint, opening.system, opening.first)
+    return ""
+
+
+def _digest(endpoint: str, *parts: Raw) -> str:
+    digest = hashlib.blake2b(endpoint.encode(), digest_size=8)
+    for part in parts:
+        view = memoryview(part)
+        digest.update(b"\0%d\0" % len(view))
+        digest.update(view[:_TEMPLATE_BYTES])
+    return digest.hexdigest()
+
+
+class _Opening(msgspec.Struct):
+    """How a conversation began, each message as it came."""
+
+    system: Raw
+    first: Raw = _ABSENT
+    """What was said first."""
+    is_later_turn: bool = False
+    """Whether it has been answered already."""
+
+
+def _opening(fields: _Fields) -> _Opening:
     if not _has(fields.messages):
-        return fields.instructions
+        return _Opening(fields.instructions)
     messages = _MESSAGES.decode(fields.messages)
     if not messages:
         raise InvalidRequest("messages is empty", param="messages")
@@ -275,7 +313,19 @@ def _system_prompt(fields: _Fields) -> Raw:
         role = _MESSAGE.decode(messages[0]).role
     except msgspec.ValidationError as error:
         raise _invalid(str(error), inside="messages[0]") from None
-    return messages[0] if role in {"system", "developer"} else _ABSENT
+    begins_at = 1 if role in {"system", "developer"} else 0
+    return _Opening(
+        system=messages[0] if begins_at else _ABSENT,
+        first=messages[begins_at] if len(messages) > begins_at else _ABSENT,
+        is_later_turn=len(messages) > begins_at + 2 and _is_answer(messages[begins_at + 1]),
+    )
+
+
+def _is_answer(message: Raw) -> bool:
+    try:
+        return _MESSAGE.decode(message).role == "assistant"
+    except msgspec.ValidationError:
+        return False  # the engine will say what is wrong with it
 
 
 def _without_owned(raw: bytes, fields: _Fields, *, has_tier: bool) -> bytes:

@@ -1,0 +1,79 @@
+"""Who is first in its class, and how requests come into the queues and out of them.
+
+The turn of a session that has a place goes before newcomers: what it said before may still be in
+the prefix cache. A newcomer that has waited its class's age goes before turns, once.
+"""
+
+from __future__ import annotations
+
+from stoker.core.places import Standing
+from stoker.core.queues import Waiting
+from stoker.core.state import State
+from stoker.core.work import Priority, RequestId
+
+
+def head(state: State, priority: Priority, at: float) -> Waiting | None:
+    """The one of its class that is tried next."""
+    turn, newcomer = state.queues.first_turn(priority), state.queues.first_newcomer(priority)
+    if turn is None or (newcomer is not None and _is_due(state, newcomer, at)):
+        return newcomer
+    return turn
+
+
+def standing(state: State, waiting: Waiting, at: float) -> Standing:
+    """How it stands towards places, now."""
+    found = state.places.standing(waiting.request)
+    is_due = found is not Standing.TURN and _is_due(state, waiting, at)
+    return Standing.DUE if is_due else found
+
+
+def next_due(state: State, at: float) -> float | None:
+    """When the next newcomer will have waited its age."""
+    times = []
+    for priority in (Priority.P1, Priority.P2):
+        newcomer = state.queues.first_newcomer(priority)
+        due_at = None if newcomer is None else _due_at(state, newcomer)
+        if due_at is not None and due_at > at:
+            times.append(due_at)
+    return min(times, default=None)
+
+
+def put_in(state: State, waiting: Waiting, at: float) -> None:
+    """It waits from now on."""
+    request = waiting.request
+    limit = state.box.limits.requests(request.priority)
+    is_turn = state.places.arrive(request, at, limit)
+    state.queues.push(waiting, is_turn=is_turn)
+
+
+def take_out(state: State, id: RequestId, at: float) -> Waiting | None:
+    """It gives up waiting; whoever of its session is next may have the turn."""
+    waiting = state.queues.remove(id)
+    if waiting is not None:
+        give_turn(state, state.places.leave_queue(waiting.request, at))
+    return waiting
+
+
+def start(state: State, waiting: Waiting, at: float) -> None:
+    """It runs from now on, and takes a place if it has none."""
+    request = waiting.request
+    if state.places.standing(request) is not Standing.TURN:
+        state.ageing.start_newcomer(request.priority, at)
+    state.queues.remove(request.id)
+    demoted = state.places.start(request, state.box.limits.requests(request.priority))
+    if demoted is not None:
+        state.queues.move(demoted, is_turn=False)
+
+
+def give_turn(state: State, id: RequestId | None) -> None:
+    if id is not None:
+        state.queues.move(id, is_turn=True)
+
+
+def _is_due(state: State, waiting: Waiting, at: float) -> bool:
+    due_at = _due_at(state, waiting)
+    return due_at is not None and at >= due_at
+
+
+def _due_at(state: State, waiting: Waiting) -> float | None:
+    return state.ageing.newcomer_due_at(waiting.request.priority, waiting.since)

@@ -1,0 +1,271 @@
+"""Who has a place in the box: what runs, and the sessions that are away for a moment.
+
+An agent calls, works with a tool, and calls again with all it said before. Between the calls its
+session is *parked*: it keeps its place, and its tokens are counted, for as long as tool time
+usually takes. Owns places and that time; what a place is good for is decided in `admission.py`.
+"""
+
+from __future__ import annotations
+
+import heapq
+from dataclasses import dataclass, field
+from enum import Enum
+
+from stoker.core.tool_time import ToolTime
+from stoker.core.work import Priority, Request, RequestId
+
+REMEMBERED_MAX = 4096
+"""Sessions without a place whose last turn is remembered, so that long tool times are learned."""
+
+SessionKey = tuple[Priority, str, str]
+
+
+class Standing(Enum):
+    """How a request stands towards places."""
+
+    TURN = "turn"
+    """The next call of a session that has a place and nothing running: it goes first."""
+    SHARING = "sharing"
+    """One more call of a session that runs already; it needs no place of its own."""
+    NEWCOMER = "newcomer"
+    """It needs a free place."""
+    DUE = "due"
+    """A newcomer that has waited its age: it may take the place of a session that is away."""
+
+
+@dataclass(slots=True)
+class _Place:
+    running: int = 0
+    turn: RequestId | None = None
+    """The waiting call that goes first."""
+    tokens: int = 0
+    """What its last calls left in the prefix cache."""
+    until: float = float("inf")
+    """When it loses the place unless its next turn has come."""
+    is_counted: bool = False
+    """Whether its tokens are in `parked_tokens`."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlacesView:
+    """The places of one class."""
+
+    running: int
+    """Sessions with a running request, and running requests without a session."""
+    parked: int
+    """Sessions between two turns."""
+    ttl_s: float
+    """How long a parked session keeps its place."""
+
+
+@dataclass(slots=True)
+class _Class:
+    sessions: dict[SessionKey, _Place] = field(default_factory=dict)
+    """In the order in which they got their places."""
+    running: int = 0
+    alone: int = 0
+    """Running requests without a session: each is its own place."""
+    tool_time: ToolTime = field(default_factory=ToolTime)
+
+
+class Places:
+    """Every session that has a place, and the requests that wait for their session's turn."""
+
+    def __init__(self, ttl_max_s: float) -> None:
+        self._ttl_max_s = ttl_max_s
+        self._classes = {priority: _Class() for priority in Priority}
+        self._waiting: dict[SessionKey, dict[RequestId, None]] = {}
+        self._ended_at: dict[SessionKey, float] = {}
+        self._expiries: list[tuple[float, SessionKey]] = []
+        self.parked_tokens = 0
+        """Tokens that parked sessions hope to find again."""
+
+    def count(self, priority: Priority) -> int:
+        """Places taken."""
+        of = self._classes[priority]
+        return len(of.sessions) + of.alone
+
+    def view(self, priority: Priority) -> PlacesView:
+        of = self._classes[priority]
+        return PlacesView(of.running + of.alone, len(of.sessions) - of.running, self._ttl_s(of))
+
+    def has_place(self, request: Request) -> bool:
+        return self._of(request) is not None
+
+    def standing(self, request: Request) -> Standing:
+        """How it stands if it has not waited too long."""
+        place = self._of(request)
+        if place is None:
+            return Standing.NEWCOMER
+        return Standing.TURN if place.turn == request.id else Standing.SHARING
+
+    def is_any_away(self, priority: Priority) -> bool:
+        """Whether a session has a place of this class and runs nothing."""
+        of = self._classes[priority]
+        return len(of.sessions) > of.running
+
+    # ------------------------------------------------------------------ what happens to requests
+
+    def arrive(self, request: Request, at: float, limit: int | None) -> bool:
+        """It waits now; say whether it is its session's turn.
+
+        When the ceiling has fallen below the places taken, the youngest sessions lose theirs here.
+        """
+        key = _key(request)
+        if key is None:
+            return False
+        self._learn(key, at)
+        self._waiting.setdefault(key, {})[request.id] = None
+        place = self._of(request)
+        if place is None or place.running or place.turn is not None:
+            return False
+        if limit is not None and self._is_surplus(key, limit):
+            self._close(key)
+            return False
+        place.turn = request.id
+        place.until = float("inf")
+        return True
+
+    def leave_queue(self, request: Request, at: float) -> RequestId | None:
+        """It waits no longer and does not run; whose turn it is now, if that changes."""
+        key = _key(request)
+        if key is None:
+            return None
+        self._forget_waiting(key, request.id)
+        place = self._of(request)
+        if place is None or place.turn != request.id:
+            return None
+        place.turn = None
+        return self._park_or_pass(key, place, at)
+
+    def start(self, request: Request, limit: int | None) -> RequestId | None:
+        """It runs now. At the ceiling a newcomer takes the place of the youngest session that is
+        away; if a call of that session waits, it is no turn any more: its id is the answer.
+        """
+        of = self._classes[request.priority]
+        key = _key(request)
+        place = self._of(request)
+        demoted = None
+        if place is None and limit is not None and self.count(request.priority) >= limit:
+            demoted = self._take_over(of)
+        if key is None:
+            of.alone += 1
+            return demoted
+        self._forget_waiting(key, request.id)
+        if place is None:
+            place = of.sessions[key] = _Place()
+        if place.turn == request.id:
+            place.turn = None
+        of.running += place.running == 0
+        place.running += 1
+        self._discount(place)
+        if place.running == 1:
+            place.tokens = 0
+        place.until = float("inf")
+        return demoted
+
+    def end(self, request: Request, tokens: int, at: float) -> RequestId | None:
+        """It ran and is over, with `tokens` left in the cache; whose turn it is now."""
+        of = self._classes[request.priority]
+        key = _key(request)
+        if key is None:
+            of.alone -= 1
+            return None
+        place = of.sessions[key]
+        place.running -= 1
+        place.tokens = max(place.tokens, tokens)
+        if place.running:
+            return None
+        of.running -= 1
+        self._ended_at.pop(key, None)
+        self._ended_at[key] = at
+        if len(self._ended_at) > REMEMBERED_MAX:
+            del self._ended_at[next(iter(self._ended_at))]
+        return self._park_or_pass(key, place, at)
+
+    def engine_lost(self) -> None:
+        """The cache is gone with the engine; the sessions will come back all the same."""
+        self.parked_tokens = 0
+        for of in self._classes.values():
+            for place in of.sessions.values():
+                place.tokens, place.is_counted = 0, False
+
+    # ------------------------------------------------------------------ time
+
+    def expire(self, at: float) -> None:
+        """Close the places of sessions that have not come back in time."""
+        while (until := self.next_expiry()) is not None and until <= at:
+            self._close(heapq.heappop(self._expiries)[1])
+
+    def next_expiry(self) -> float | None:
+        while self._expiries:
+            until, key = self._expiries[0]
+            place = self._classes[key[0]].sessions.get(key)
+            if place is not None and place.until == until:
+                return until
+            heapq.heappop(self._expiries)
+        return None
+
+    # ------------------------------------------------------------------ helpers
+
+    def _of(self, request: Request) -> _Place | None:
+        key = _key(request)
+        return None if key is None else self._classes[key[0]].sessions.get(key)
+
+    def _ttl_s(self, of: _Class) -> float:
+        return min(self._ttl_max_s, of.tool_time.usual_s)
+
+    def _park_or_pass(self, key: SessionKey, place: _Place, at: float) -> RequestId | None:
+        """Nothing of it runs: the call that waits longest is its turn; without one it is parked."""
+        if not place.is_counted:
+            place.is_counted = True
+            self.parked_tokens += place.tokens
+        waiting = self._waiting.get(key)
+        if waiting:
+            place.turn = next(iter(waiting))
+            return place.turn
+        place.until = at + self._ttl_s(self._classes[key[0]])
+        heapq.heappush(self._expiries, (place.until, key))
+        return None
+
+    def _is_surplus(self, key: SessionKey, limit: int) -> bool:
+        """Whether it is among the youngest, as many as there are above the ceiling."""
+        surplus = self.count(key[0]) - limit
+        youngest = reversed(self._classes[key[0]].sessions)
+        return any(key == other for other, _ in zip(youngest, range(surplus), strict=False))
+
+    def _take_over(self, of: _Class) -> RequestId | None:
+        for key in reversed(of.sessions):
+            if not of.sessions[key].running:
+                return self._close(key)
+        return None
+
+    def _close(self, key: SessionKey) -> RequestId | None:
+        place = self._classes[key[0]].sessions.pop(key)
+        assert not place.running, f"{key} runs and keeps its place"
+        self._discount(place)
+        return place.turn
+
+    def _discount(self, place: _Place) -> None:
+        if place.is_counted:
+            place.is_counted = False
+            self.parked_tokens -= place.tokens
+
+    def _forget_waiting(self, key: SessionKey, id: RequestId) -> None:
+        waiting = self._waiting.get(key)
+        if waiting is not None:
+            waiting.pop(id, None)
+            if not waiting:
+                del self._waiting[key]
+
+    def _learn(self, key: SessionKey, at: float) -> None:
+        ended_at = self._ended_at.pop(key, None)
+        if ended_at is not None:
+            self._classes[key[0]].tool_time.note(at - ended_at)
+
+
+def _key(request: Request) -> SessionKey | None:
+    """P0 needs no place, and a job's turns wait in the store."""
+    if not request.session or request.priority is Priority.P0 or request.job_id is not None:
+        return None
+    return request.priority, request.tenant, request.session
