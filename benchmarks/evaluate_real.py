@@ -17,7 +17,9 @@ import asyncio
 import platform
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from operator import itemgetter
 from pathlib import Path
 
 from real import agents, p0, record, sweep
@@ -81,12 +83,13 @@ async def run_record(o: argparse.Namespace, target: Target, report: Report, cloc
 
         await clock.arm(report, f"N={callers}", one)
     if o.csv is not None:
-        write_csv(o.csv, [row for row in report.rows if "n" in row], record.COLUMNS)
+        points = sorted((row for row in report.rows if "n" in row), key=itemgetter("n"))
+        write_csv(o.csv, points, record.COLUMNS)
 
 
 async def run_p0(o: argparse.Namespace, target: Target, report: Report, clock: Clock) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        plan = await plan_of(o, target, Path(folder))
+    with data_folder(o) as folder:
+        plan = await plan_of(o, target, folder)
         known = p0.arms_for(has_priority=target.has_priority, p2=o.p2, cap=o.cap)
         arms = [known[name] for name in o.arms if name in known]
         seen = {arm.name: p0.Seen() for arm in arms}
@@ -129,8 +132,14 @@ async def run_agents(o: argparse.Namespace, target: Target, report: Report, cloc
 
 
 async def run_sweep(o: argparse.Namespace, target: Target, report: Report, clock: Clock) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        plan = await plan_of(o, target, Path(folder))
+    with data_folder(o) as folder:
+        plan = await plan_of(o, target, folder)
+        await sweep_arms(o, target, plan, report, clock)
+
+
+async def sweep_arms(
+    o: argparse.Namespace, target: Target, plan: p0.Plan, report: Report, clock: Clock
+) -> None:
     curves: dict[str, object] = {}
     report.extra["curves"] = curves
     for callers in o.n:
@@ -154,6 +163,17 @@ async def run_sweep(o: argparse.Namespace, target: Target, report: Report, clock
 
 
 COMMANDS = {"record": run_record, "p0": run_p0, "agents": run_agents, "sweep": run_sweep}
+
+
+@contextmanager
+def data_folder(o: argparse.Namespace) -> Iterator[Path]:
+    """Stoker's folder: it is kept where one is named, so that a later command starts warm."""
+    if o.data is not None:
+        o.data.mkdir(parents=True, exist_ok=True)
+        yield o.data
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        yield Path(folder)
 
 
 async def plan_of(o: argparse.Namespace, target: Target, data: Path) -> p0.Plan:
@@ -235,6 +255,7 @@ def add_load(parser: argparse.ArgumentParser, *, window_s: float, output: float 
 
 def add_plan(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--stoker-warm-up-s", type=float, default=60.0)
+    parser.add_argument("--data", type=Path, help="Stoker's folder; else one that is thrown away")
     parser.add_argument("--backlog", type=int, default=256, help="stored jobs kept ready")
     parser.add_argument("--arrivals", choices=("bursts", "poisson"), default="bursts")
     parser.add_argument("--rate", type=float, default=0.5, help="questions a second, in a burst")

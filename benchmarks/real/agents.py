@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import aiohttp
 
 from .calls import Answered, Ask, Latencies, opened_session, stream
-from .loads import Lengths, Prompt, Prompts, joined
+from .loads import TAIL_MAX, Lengths, Prompt, Prompts, joined
 from .record import Times
 from .report import Row
 from .service import stoker_in_front_of
@@ -61,6 +61,7 @@ async def run_agents(
 ) -> Row:
     """So many sessions at once, for a while."""
     turns: list[Answered] = []
+    longest = (await target.engine.capacity()).context_tokens
     async with AsyncExitStack() as stack:
         session = await stack.enter_async_context(opened_session())
         way = Way(target.completions)
@@ -72,10 +73,11 @@ async def run_agents(
         gauges = await stack.enter_async_context(watched(target))
         async with asyncio.TaskGroup() as tasks:
             running = [
-                tasks.create_task(
-                    _Agent(session, target.model, way, habits, prompts, turns, number).live()
-                )
+                tasks.create_task(agent.live())
                 for number in range(agents)
+                for agent in [
+                    _Agent(session, target.model, way, habits, prompts, turns, number, longest)
+                ]
             ]
             window = await times.pass_by()
             for task in running:
@@ -97,8 +99,10 @@ class _Agent:
         prompts: Prompts,
         turns: list[Answered],
         number: int,
+        context_tokens: int | None,
     ) -> None:
         self._session = session
+        self._context_tokens = context_tokens
         self._model = model
         self._way = way
         self._habits = habits
@@ -125,13 +129,23 @@ class _Agent:
         for _ in range(first, habits.turns):
             await asyncio.sleep(self._chance.expovariate(1 / habits.think_s))
             context = joined(context, self._prompts.fresh(habits.new))
-            context = await self._turn(name, context)
+            turn = await self._turn(name, context)
+            context = turn.continued(context)
+            if self._is_full(turn):
+                return
 
     def _begin(self) -> Prompt:
         shared = self._prompts.draw(random.Random(SHARED_SEED), self._habits.shared)
         return joined(shared, self._prompts.fresh(self._habits.own))
 
-    async def _turn(self, name: str, context: Prompt) -> Prompt:
+    def _is_full(self, turn: Answered) -> bool:
+        """Whether the next turn may not fit: such an agent begins anew."""
+        if self._context_tokens is None:
+            return False
+        next_turn = self._habits.new + TAIL_MAX * self._habits.output.mean
+        return turn.prompt_tokens + turn.output_tokens + next_turn > self._context_tokens
+
+    async def _turn(self, name: str, context: Prompt) -> Answered:
         length = self._habits.output.draw(self._chance)
         body = Ask(context, length, self._way.more(name)).body(self._model, is_streamed=True)
         turn = Answered(time.perf_counter())
@@ -139,7 +153,7 @@ class _Agent:
         await stream(self._session, self._way.url, body, turn)
         if turn.error is not None:
             await asyncio.sleep(AFTER_ERROR_S)
-        return turn.continued(context)
+        return turn
 
 
 def row_of(

@@ -220,12 +220,8 @@ def learned(state: dict[str, object]) -> dict[str, object]:
     """What Stoker knows at the end of an arm."""
     scheduler = state["scheduler"]
     assert isinstance(scheduler, dict)
-    kept = ("limits", "capacity", "optimizer", "service_curve", "preemptions", "forecast_coverage")
-    return {name: scheduler[name] for name in kept if name in scheduler} | {
-        "admissions": scheduler["admissions"],
-        "meters": state["meters"],
-        "jobs": state["jobs"],
-    }
+    known = {name: scheduler[name] for name in scheduler if name != "predictor"}
+    return known | {"meters": state["meters"], "jobs": state["jobs"]}
 
 
 def row_of(arm: Arm, seen: Seen, itl_target_s: float) -> Row:

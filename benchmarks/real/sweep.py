@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
 from contextlib import AsyncExitStack
-from pathlib import Path
 
 from stoker.client import Client
 
@@ -41,12 +39,10 @@ async def fixed(target: Target, plan: Plan, callers: int) -> tuple[Row, Series]:
 async def stoker_cold(
     target: Target, plan: Plan, best_per_s: float | None
 ) -> tuple[Row, Series, dict[str, object]]:
-    """Stoker with nothing learned. Counts the end of its run; the whole of it is in the series."""
+    """Stoker in a new folder. The row counts the end of its run; the series has the whole of it."""
     async with AsyncExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        # Stored while nothing runs yet, so that the clock starts at the first admission.
         service = await stack.enter_async_context(
-            stoker_in_front_of(target.url, data=folder, options=plan.options)
+            stoker_in_front_of(target.url, data=plan.data, options=plan.options)
         )
         client = await stack.enter_async_context(Client(service))
         gauges = await stack.enter_async_context(watched(target))
