@@ -8,14 +8,25 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stoker.core.actions import Action, Dispatch, Preempt
-from stoker.core.events import Arrived, EngineUp, FirstToken, HostSample, HostSampled, Progressed
+from stoker.core.actions import Action, ClaimJobs, Dispatch, Preempt
+from stoker.core.events import (
+    Arrived,
+    EngineUp,
+    Event,
+    FirstToken,
+    HostSample,
+    HostSampled,
+    JobsAvailable,
+    JobsClaimed,
+    Left,
+    Progressed,
+)
 from stoker.core.host_guard import HostGuard, Level, floors
 from stoker.core.limits import Capacity
 from stoker.core.policy import Policy
 from stoker.core.reasons import Reason
 from stoker.core.scheduler import Scheduler
-from stoker.core.work import JobId, Priority, Request, RequestId
+from stoker.core.work import JobId, Outcome, Priority, Request, RequestId, Usage
 
 GIB = 2**30
 POLICY = Policy(ramp_s=0.0)
@@ -183,6 +194,46 @@ def test_below_the_hard_floor_all_goes_at_once():
     assert guard.jobs_to_shed(1.0, 10) == 10
 
 
+def test_work_that_runs_the_host_short_twice_comes_back_by_half_and_then_slowly():
+    guard = HostGuard(POLICY)
+    short, plenty = sample(7.0), sample(40.0)
+
+    guard.note(0.0, short, in_flight=40)
+    for second in range(1, 6):
+        guard.note(float(second), plenty)
+    assert guard.requests_allowed is None, "once may have been anybody"
+    guard.note(20.0, short, in_flight=40)
+    for second in range(21, 26):
+        guard.note(float(second), plenty)
+
+    assert guard.level is Level.OK
+    assert guard.requests_allowed == 20
+    refusal = guard.refusal(in_flight=20)
+    assert refusal is not None
+    assert (refusal.knob, refusal.measured, refusal.limit) == ("requests_allowed", 20, 20)
+    for second in range(26, 60):
+        guard.note(float(second), plenty, in_flight=20)
+    assert guard.requests_allowed == 23
+    for second in range(60, 640):
+        guard.note(float(second), plenty, in_flight=20)
+    assert guard.requests_allowed is None
+
+
+def test_a_relapse_that_the_work_cannot_have_caused_costs_it_nothing_more():
+    guard = HostGuard(POLICY)
+    for begin in (0.0, 20.0):
+        guard.note(begin, sample(7.0), in_flight=40)
+        for second in range(1, 6):
+            guard.note(begin + second, sample(40.0))
+    assert guard.requests_allowed == 20
+
+    guard.note(40.0, sample(7.0), in_flight=2)
+    for second in range(41, 46):
+        guard.note(float(second), sample(40.0))
+
+    assert guard.requests_allowed == 20
+
+
 def test_a_host_that_stalls_and_is_short_gives_work_back_though_its_ram_is_steady():
     guard = HostGuard(POLICY)
     levels(guard, [7.0] * 15)
@@ -258,17 +309,70 @@ def test_it_never_strands_a_host_whose_ram_no_longer_moves(past, gib, psi):
 # ---------------------------------------------------------------------------- the scheduler by it
 
 
+class ElasticBox:
+    """An engine that takes RAM with each token and gives it back when a job ends."""
+
+    def __init__(self, gib: float, gib_per_job_s: float, life_s: float) -> None:
+        self.it = scheduler(slots=64)
+        self.gib, self.gib_per_job_s, self.life_s = gib, gib_per_job_s, life_s
+        self.running: dict[RequestId, float] = {}
+        self.serial = 0
+        self.shed_at: list[float] = []
+        self.done_at: list[float] = []
+        self.least_gib = gib
+
+    def second(self, at: float) -> None:
+        for id, since in list(self.running.items()):
+            if at - since >= self.life_s and self.running.pop(id, None) is not None:
+                self.done_at.append(at)
+                self.tell(Left(at, id, Outcome.FINISHED, Usage(10, 10)))
+        left = self.gib - self.gib_per_job_s * sum(at - since for since in self.running.values())
+        self.least_gib = min(self.least_gib, left)
+        self.tell(HostSampled(at, sample(max(0.0, left))))
+        self.tell(JobsAvailable(at, 10_000))
+
+    def tell(self, event: Event) -> None:
+        for action in self.it.handle(event):
+            match action:
+                case Dispatch(id=id):
+                    self.running[id] = event.at
+                case Preempt(id=id):
+                    if self.running.pop(id, None) is not None:
+                        self.shed_at.append(event.at)
+                    self.tell(Left(event.at, id, Outcome.PREEMPTED))
+                case ClaimJobs(count=count):
+                    self.tell(JobsClaimed(event.at, count, count))
+                    for _ in range(count):
+                        self.serial += 1
+                        self.tell(Arrived(event.at, job(str(self.serial))))
+
+
+def test_an_engine_that_eats_the_ram_itself_finds_its_place_instead_of_going_round_for_ever():
+    box = ElasticBox(gib=20.0, gib_per_job_s=0.02, life_s=40.0)
+
+    for second in range(600):
+        box.second(float(second))
+
+    assert box.least_gib > 2.0
+    assert [at for at in box.shed_at if at > 150] == [], "no work is thrown away any more"
+    # 12 GiB above the floor hold 30 jobs at 0.4 GiB each in the mean: 30 jobs in 40 s.
+    assert len([at for at in box.done_at if at > 150]) > 0.5 * 30 * 450 / 40
+
+
 def scheduler(slots: int = 16) -> Scheduler:
     it = Scheduler(POLICY, Capacity(requests=slots))
     it.handle(EngineUp(at=-1.0))
     return it
 
 
+def job(name: str) -> Request:
+    id = RequestId(name)
+    return Request(id, Priority.P2, prompt_bytes=40, preemptible=True, job_id=JobId(name))
+
+
 def arrive(it: Scheduler, at: float, name: str, priority: Priority) -> list[Action]:
-    job = JobId(name) if priority is Priority.P2 else None
-    request = Request(
-        RequestId(name), priority, prompt_bytes=40, preemptible=job is not None, job_id=job
-    )
+    is_job = priority is Priority.P2
+    request = job(name) if is_job else Request(RequestId(name), priority, prompt_bytes=40)
     return it.handle(Arrived(at, request))
 
 

@@ -165,6 +165,7 @@ def co_tenant(now: float) -> float:
     return max(5.0, 25.0 - (now - 20))
 
 
+@pytest.mark.slow
 @pytest.mark.virtual_time
 async def test_a_growing_co_tenant_makes_background_give_way_and_no_job_is_lost():
     config = Config(

@@ -190,7 +190,8 @@ class Facts:
         state = self._state
         at = event.at
         state.box.host = event.sample
-        state.guard.note(at, event.sample)
+        below_p0 = state.ledger.count(Priority.P1) + state.ledger.count(Priority.P2)
+        state.guard.note(at, event.sample, below_p0)
         if state.guard.level is not Level.SHED:
             return
         yield from self._giving_way.send_back_waiting_jobs("HostSampled")

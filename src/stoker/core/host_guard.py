@@ -28,6 +28,12 @@ _SHED_EVERY_S = 0.9
 _PROBE_S = 2.0
 """Below the floor and steady, one more may start each time this long: a leak shows before more."""
 _STALL_PATIENCE_S = 60.0
+_RELAPSE_S = 60.0
+"""Short again this soon after the work came back: it may be the work that takes the RAM."""
+_SHARE_AFTER_RELAPSE = 0.5
+_REGAIN_EVERY_S = 10.0
+_REGAIN_SHARE = 0.05
+_FORGIVEN_AFTER_S = 600.0
 _RAM_SHARE_OF_FLOOR = 16
 """The floors are meant for a 128 GB box; on a smaller one the first is at most 1/16 of the RAM,
 and the others are lowered with it."""
@@ -81,14 +87,16 @@ class HostGuard:
         self._probing_since = float("-inf")
         self._shed_at = float("-inf")
         self._is_grave = False
+        self._ceiling: float | None = None
+        self._ceiling_at = float("-inf")
         self._why: Explanation | None = None
         self.level = Level.OK
         self.requests_allowed: int | None = None
         self.eased_at = float("-inf")
         """When the host last had enough again; background work then returns gradually."""
 
-    def note(self, at: float, sample: HostSample) -> None:
-        """Take one sample, and judge."""
+    def note(self, at: float, sample: HostSample, in_flight: int = 0) -> None:
+        """Take one sample, and judge. `in_flight` are P1 and P2 together, in the engine now."""
         self._floors = floors(self._policy, sample.ram_total_bytes)
         available = sample.ram_available_bytes
         if available is not None:
@@ -98,12 +106,21 @@ class HostGuard:
         pressure = self._low() or self._falling(at) or self._stalling(sample.psi_full_percent)
         if pressure is not None:
             self._why, self._pressed_at = pressure, at
-        self._move(at, self._judge(at))
+        level = self._judge(at)
+        self._learn(at, in_flight, is_relapse=self.level is Level.OK and level is not Level.OK)
+        self._move(at, level)
 
     def refusal(self, in_flight: int) -> Explanation | None:
         """Why one more of P1 or P2 may not start beside `in_flight` of them; `None` if it may."""
         allowed = self.requests_allowed
-        return None if allowed is None or in_flight < allowed else self._why
+        if allowed is None or in_flight < allowed:
+            return None
+        if self.level is Level.OK:
+            note = "it fell short of RAM as soon as the work came back, which returns slowly now"
+            return Explanation(
+                Reason.HOST_RAM_FLOOR, "requests_allowed", in_flight, allowed, note=note
+            )
+        return self._why
 
     def jobs_to_shed(self, at: float, staying: int) -> int:
         """How many background requests to take back now: one a step, all in the last need."""
@@ -189,10 +206,30 @@ class HostGuard:
         soon = self._trend.forecast_bytes(_SHED_FORECAST_S)
         return self._is_below(self._floors.shed) or (soon is not None and soon < self._floors.hard)
 
+    def _learn(self, at: float, in_flight: int, *, is_relapse: bool) -> None:
+        """Keep a ceiling where the work itself eats the RAM: halved by a relapse, regained slowly.
+
+        An engine that grows with its work and gives back what it took would else go round for
+        ever: it is opened, runs short, is emptied, and has plenty again.
+        """
+        ceiling = self._ceiling
+        if is_relapse:
+            if at - self.eased_at < _RELAPSE_S or ceiling is not None:
+                # Still far below the last ceiling, it was not the work.
+                if ceiling is None or in_flight >= _SHARE_AFTER_RELAPSE * ceiling:
+                    ceiling = max(1.0, _SHARE_AFTER_RELAPSE * in_flight)
+                self._ceiling, self._ceiling_at = ceiling, at
+        elif ceiling is not None and self.level is Level.OK:
+            if at - self.eased_at >= _FORGIVEN_AFTER_S:
+                self._ceiling = None
+            elif at - self._ceiling_at >= _REGAIN_EVERY_S:
+                self._ceiling = ceiling + max(1.0, _REGAIN_SHARE * ceiling)
+                self._ceiling_at = at
+
     def _move(self, at: float, level: Level) -> None:
         before, self.level = self.level, level
         if level is Level.OK:
-            self.requests_allowed = None
+            self.requests_allowed = None if self._ceiling is None else int(self._ceiling)
             if before is not Level.OK:
                 self.eased_at = at
         elif level is Level.SPARSE:
