@@ -104,6 +104,8 @@ async def run_p0(o: argparse.Namespace, target: Target, report: Report, clock: C
                     return p0.row_of(arm, mine, plan.itl_target_s)
 
                 await clock.arm(report, arm.name, one)
+        p0.compare_to_alone(report.rows)
+        report.write()
 
 
 async def run_agents(o: argparse.Namespace, target: Target, report: Report, clock: Clock) -> None:

@@ -26,6 +26,8 @@ from .target import Gauges, Target, settle, watched
 LATE_S = 30.0
 """How long a question may still run after the window."""
 P0_PRIORITY, P2_PRIORITY = 0, 10
+NEWEST_JOBS = 1_000
+"""The most that one list has; a window finishes fewer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,9 +116,11 @@ async def run_arm(arm: Arm, target: Target, plan: Plan, *, round_number: int, se
         person = _Person(arm, target, plan, session, url, client, asked)
         await person.come(visits, window, seed=round_number)
         seen.late += person.late
+        finished = Latencies.of(calls, window).finished_tokens
         if client is not None:
             seen.state = learned(await client.state())
-        note(arm, seen, asked, calls, gauges, window)
+            finished = await finished_tokens(client, window)
+        note(arm, seen, asked, calls, gauges, window, finished)
     await settle(target)
 
 
@@ -197,6 +201,7 @@ def note(
     calls: list[Answered],
     gauges: Gauges,
     window: Window,
+    finished_tokens: int,
 ) -> None:
     """Add one round. Every question counts, also when its answer came after the window."""
     seen.felt.append(Latencies.of(asked, Window(window.began_at, window.ended_at + LATE_S)))
@@ -207,12 +212,24 @@ def note(
     seen.p2.append(
         {
             "tokens_per_s": made - p0_per_s if made is not None and has_p2 else None,
+            "finished_tokens_per_s": finished_tokens / window.length_s if has_p2 else None,
             "ttft_p50_s": percentile(p2_felt.ttft_s, 0.5),
             "preemptions_per_s": gauges.per_s("preemptions_total", window),
             "running": gauges.mean("running", window),
             "waiting": gauges.mean("waiting", window),
             "kv_usage": gauges.mean("kv_cache_usage", window),
         }
+    )
+
+
+async def finished_tokens(client: Client, window: Window) -> int:
+    """Output of the jobs that ended inside the window: nothing that was made twice counts twice."""
+    shift = time.time() - time.perf_counter()
+    jobs = (await client.list_jobs(state="completed", limit=NEWEST_JOBS))["data"]
+    return sum(
+        job["usage"]["completion_tokens"]
+        for job in jobs
+        if job["usage"] is not None and job["finished_at"] - shift in window
     )
 
 
@@ -245,7 +262,24 @@ def row_of(arm: Arm, seen: Seen, itl_target_s: float) -> Row:
         "p0_errors": sum(felt.errors for felt in seen.felt),
     }
     for name in seen.p2[0] if seen.p2 else ():
-        row[f"p2_{name}" if name.startswith(("tok", "ttft")) else name] = mean_of(
+        row[f"p2_{name}" if name.startswith(("tokens", "finished", "ttft")) else name] = mean_of(
             one[name] for one in seen.p2
         )
     return row
+
+
+def compare_to_alone(rows: list[Row]) -> None:
+    """Say for each arm how many times as long as alone P0 takes, and which part of P2 it keeps."""
+    alone = next((row for row in rows if row["arm"] == "P0 alone"), {})
+    most = max((value for row in rows if (value := _known(row, "p2_tokens_per_s"))), default=0.0)
+    for row in rows:
+        for name in ("p0_ttft_p95_s", "p0_e2e_p50_s"):
+            mine, reference = _known(row, name), _known(alone, name)
+            row[f"{name[:-2]}_x_alone"] = mine / reference if mine and reference else None
+        p2 = _known(row, "p2_tokens_per_s")
+        row["p2_kept"] = p2 / most if p2 and most else None
+
+
+def _known(row: Row, name: str) -> float | None:
+    value = row.get(name)
+    return value if isinstance(value, int | float) else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from benchmarks.real.p0 import arms_for
+from benchmarks.real.p0 import arms_for, compare_to_alone
 from benchmarks.real.report import Report, markdown, read_rows, shown, side_by_side, write_csv
 
 
@@ -62,3 +62,18 @@ def test_an_engine_without_priority_has_no_arm_for_it() -> None:
     assert set(with_it) - set(without) == {"priority"}
     assert with_it["cap"].name == "P2 cap 8, priority"
     assert without["cap"].name == "P2 cap 8"
+
+
+def test_arms_are_compared_with_p0_alone_and_with_the_most_background_work() -> None:
+    rows = [
+        {"arm": "P0 alone", "p0_ttft_p95_s": 0.04, "p0_e2e_p50_s": 0.6, "p2_tokens_per_s": None},
+        {"arm": "priority", "p0_ttft_p95_s": 0.2, "p0_e2e_p50_s": 2.4, "p2_tokens_per_s": 3000.0},
+        {"arm": "Stoker", "p0_ttft_p95_s": 0.04, "p0_e2e_p50_s": 0.6, "p2_tokens_per_s": 2400.0},
+        {"arm": "Stoker + lease", "error": "cut: out of time"},
+    ]
+
+    compare_to_alone(rows)
+
+    assert [row["p0_ttft_p95_x_alone"] for row in rows] == [1.0, 5.0, 1.0, None]
+    assert [row["p0_e2e_p50_x_alone"] for row in rows] == [1.0, 4.0, 1.0, None]
+    assert [row["p2_kept"] for row in rows] == [None, 1.0, 0.8, None]
