@@ -189,6 +189,13 @@ FAMILIES = (
         lambda snapshot: known(snapshot.scheduler.parked_tokens),
     ),
     Family(
+        "stoker_cached_share_ratio",
+        "gauge",
+        "Share of prompt tokens that the engine found in its prefix cache, over 10 s or more.",
+        (),
+        lambda snapshot: known(snapshot.scheduler.cached_share),
+    ),
+    Family(
         "stoker_oldest_wait_seconds",
         "gauge",
         "How long the oldest waiting request has waited.",

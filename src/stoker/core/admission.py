@@ -58,6 +58,7 @@ class Admission:
         return (
             self._slots(request.priority, at)
             or self._learned(request.priority, load, standing)
+            or self._thrash(request.priority, standing)
             or (self._prefill_debt(load, at) if request.priority is Priority.P2 else None)
             or self._kv_peak(request.priority, load, standing)
             or ADMITTED
@@ -206,6 +207,14 @@ class Admission:
             if tokens > limits.tokens:
                 return Explanation(Reason.LIMIT, "limit_tokens", tokens, limits.tokens)
         return None
+
+    def _thrash(self, priority: Priority, standing: Standing) -> Explanation | None:
+        """While calls push each other's prefixes out of the cache, nobody new joins."""
+        thrash = self._box.thrash
+        is_new = standing in (Standing.NEWCOMER, Standing.SHARING) and priority is not Priority.P0
+        if not (thrash.is_on and is_new):
+            return None
+        return Explanation(Reason.THRASH, "cached_share", thrash.share, thrash.floor)
 
     def _taken(self, priority: Priority, standing: Standing) -> int:
         """What counts against the ceiling of a class."""

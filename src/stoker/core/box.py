@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from stoker.core.events import EngineSample, HostSample
 from stoker.core.limits import Capacity, Limits
+from stoker.core.thrash import Thrash
 
 
 @dataclass(slots=True)
@@ -23,6 +24,7 @@ class Box:
     engine: EngineSample = field(default_factory=EngineSample)
     engine_sampled_at: float | None = None
     """`None` until the first sample: an engine without gauges is never stale."""
+    thrash: Thrash = field(default_factory=Thrash)
     host: HostSample = field(default_factory=HostSample)
     is_draining: bool = False
 

@@ -15,6 +15,8 @@ from stoker.core.state import State
 from stoker.core.work import Priority
 
 _RAMP_STEPS = 12
+_OWN_AFFAIR = ("limit_requests_p1", "cached_share")
+"""What holds up the newcomers of a class, and takes nothing from the classes below it."""
 
 
 class Decisions:
@@ -69,7 +71,7 @@ class Decisions:
             if explanation.reason is Reason.ADMITTED:
                 return waiting
             self._note_blocked(waiting, explanation, at)
-            if explanation.knob != "limit_requests_p1":
+            if explanation.knob not in _OWN_AFFAIR:
                 lowest = min(lowest, priority)
         return None
 

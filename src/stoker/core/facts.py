@@ -15,6 +15,7 @@ from stoker.core.events import (
     DeadlineReached,
     DrainRequested,
     EngineDown,
+    EngineSample,
     EngineSampled,
     EngineUp,
     Event,
@@ -87,6 +88,7 @@ class Facts:
             case EngineSampled(at=at, sample=sample):
                 box.engine, box.engine_sampled_at = sample, at
                 state.ledger.confirm_departures(at, sample.running)
+                self._judge_cache(at, sample)
             case CapacityChanged(capacity=capacity):
                 box.capacity = capacity
                 box.limits = clamp(box.limits, capacity)
@@ -101,6 +103,16 @@ class Facts:
                 state.ledger.confirm_departures(at, None)
             case _:
                 assert_never(event)
+
+    def _judge_cache(self, at: float, sample: EngineSample) -> None:
+        state = self._state
+        kv_tokens = state.box.capacity.kv_tokens
+        state.box.thrash.judge(
+            at,
+            sample,
+            working_set=state.ledger.held_tokens + state.places.parked_tokens,
+            limit=None if kv_tokens is None else state.policy.kv_share_p1 * kv_tokens,
+        )
 
     def _arrived(self, event: Arrived) -> Iterator[Action]:
         state = self._state
@@ -170,6 +182,7 @@ class Facts:
         box.is_engine_up, box.changed_at = False, event.at
         box.engine_sampled_at = None
         state.places.engine_lost()
+        box.thrash.reset()
         state.waits.engine_down(state.queues, event.at)
         yield from self._giving_way.send_back_waiting_jobs("EngineDown")
         for running in state.ledger.running.values():

@@ -23,12 +23,16 @@ def head(state: State, priority: Priority, at: float) -> Waiting | None:
 def standing(state: State, waiting: Waiting, at: float) -> Standing:
     """How it stands towards places, now."""
     found = state.places.standing(waiting.request)
+    if found is Standing.NEWCOMER and not (state.places.has_sessions or state.box.thrash.is_on):
+        return found
     is_due = found is not Standing.TURN and _is_due(state, waiting, at)
     return Standing.DUE if is_due else found
 
 
 def next_due(state: State, at: float) -> float | None:
     """When the next newcomer will have waited its age."""
+    if not (state.places.has_sessions or state.box.thrash.is_on):
+        return None  # then nothing hangs on it
     times = []
     for priority in (Priority.P1, Priority.P2):
         newcomer = state.queues.first_newcomer(priority)

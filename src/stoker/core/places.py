@@ -80,6 +80,11 @@ class Places:
         self.parked_tokens = 0
         """Tokens that parked sessions hope to find again."""
 
+    @property
+    def has_sessions(self) -> bool:
+        """Whether any session has a place; if not, every request is a newcomer like another."""
+        return any(of.sessions for of in self._classes.values())
+
     def count(self, priority: Priority) -> int:
         """Places taken."""
         of = self._classes[priority]

@@ -35,6 +35,8 @@ class Reason(Enum):
     """... the forecast peak of the KV cache would pass its limit."""
     LIMIT = "limit"
     """... the learned ceiling (requests or tokens in flight) is reached."""
+    THRASH = "thrash"
+    """... the sessions that are here push each other's prefixes out of the cache already."""
     QUEUED = "queued"
     """... others of its class, or of a higher one, are before it."""
 
@@ -90,6 +92,7 @@ _SENTENCES = {
     Reason.PREFILL_DEBT: "background prompts are still being read",
     Reason.KV_PEAK: "the KV cache would overflow at its forecast peak",
     Reason.LIMIT: "the learned ceiling is reached",
+    Reason.THRASH: "calls push each other's prefixes out of the cache",
     Reason.QUEUED: "others are before it",
     Reason.EXCEEDS_CAPACITY: "it can never fit this engine",
     Reason.QUEUE_FULL: "the queue of its class is full",

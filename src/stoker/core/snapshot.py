@@ -46,6 +46,9 @@ class Snapshot:
     departing: int
     parked_tokens: int
     """What sessions between two calls hope to find in the prefix cache."""
+    cached_share: float | None
+    """Share of prompt tokens that the engine found cached, over the last 10 s or more."""
+    is_thrashing: bool
     unread_p2_tokens: int
     held_tokens: int
     """Actual tokens in flight: prompts plus output seen so far."""

@@ -35,6 +35,8 @@ def snapshot(state: State, at: float) -> Snapshot:
         guard=state.guard.view(),
         departing=ledger.departing,
         parked_tokens=state.places.parked_tokens,
+        cached_share=box.thrash.share,
+        is_thrashing=box.thrash.is_on,
         unread_p2_tokens=ledger.unread_p2_tokens,
         held_tokens=ledger.held_tokens,
         predicted_final_tokens=ledger.final_tokens,
