@@ -34,6 +34,7 @@ class SimRequest:
     family: str = ""
     session: str = ""
     """The agent session that it is a turn of."""
+    tenant: str = ""
     extends: bool = False
     """Its output continues the content of its last segment (an agent's next turn sends it back)."""
 
