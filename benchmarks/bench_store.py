@@ -34,6 +34,7 @@ BODY = b'{"messages": [{"role": "user", "content": "' + b"x" * 900 + b'"}]}'
 RESULT = b'{"choices": [{"message": {"content": "' + b"y" * 900 + b'"}}]}'
 USAGE = Usage(prompt_tokens=250, output_tokens=250, cached_tokens=0)
 CLAIMS = 1_000
+FAMILIES = tuple(f"{index:016x}" for index in range(4))
 
 Row = tuple[str, str, str, bool]
 
@@ -118,35 +119,42 @@ async def many_waiting(folder: Path | None, sizes: list[int]) -> list[Row]:
         for size, store in stores.items():
             await fill(store, size)
         os.sync()
+        family_ms: dict[int, list[float]] = {size: [] for size in sizes}
         for _ in range(CLAIMS):
             for size, store in stores.items():
                 latencies_ms[size].append(await claim_latency_ms(store))
-        return [*claim_rows(latencies_ms), *await size_rows(stores[max(sizes)], max(sizes))]
+                family_ms[size].append(await claim_latency_ms(store, FAMILIES[-1]))
+        return [
+            *claim_rows("claim", latencies_ms),
+            *claim_rows("claim of one family in four", family_ms),
+            *await size_rows(stores[max(sizes)], max(sizes)),
+        ]
 
 
 async def fill(store: SqliteJobStore, size: int) -> None:
     step = min(size, 20_000)
     for _ in range(size // step):
-        await store.enqueue([new_job() for _ in range(step)], now=1.0)
+        jobs = [new_job(FAMILIES[index % len(FAMILIES)]) for index in range(step)]
+        await store.enqueue(jobs, now=1.0)
 
 
-async def claim_latency_ms(store: SqliteJobStore) -> float:
+async def claim_latency_ms(store: SqliteJobStore, family: str = "") -> float:
     """Claim one and give it back, so that as many wait for the next claim."""
     started = time.perf_counter()
-    (held,) = await store.claim(1, lease_s=60.0, now=1.0)
+    (held,) = await store.claim(1, lease_s=60.0, now=1.0, family=family)
     latency_ms = 1e3 * (time.perf_counter() - started)
     await store.release(held.job.id, held.lease_id, checkpoint=None, is_preempted=False, now=1.0)
     return latency_ms
 
 
-def claim_rows(latencies_ms: dict[int, list[float]]) -> list[Row]:
+def claim_rows(what: str, latencies_ms: dict[int, list[float]]) -> list[Row]:
     rows: list[Row] = []
     first_p99: float | None = None
     for size, latencies in latencies_ms.items():
         ordered = sorted(latencies)
         p50, p99 = statistics.median(ordered), ordered[len(ordered) * 99 // 100]
         first_p99 = first_p99 or p99
-        name = f"claim p50 / p99, {size:,} waiting"
+        name = f"{what} p50 / p99, {size:,} waiting"
         rows.append((name, f"{p50:.2f} / {p99:.2f} ms", "p99 ≤ 2× first", p99 <= 2 * first_p99))
     return rows
 
@@ -169,8 +177,10 @@ async def rate_of(caller: Callable[[], Awaitable[None]], count: int) -> float:
     return count / (time.perf_counter() - started)
 
 
-def new_job() -> NewJob:
-    return NewJob(id=JobId(f"job_{uuid4().hex}"), endpoint="/v1/chat/completions", body=BODY)
+def new_job(family: str = FAMILIES[0]) -> NewJob:
+    return NewJob(
+        id=JobId(f"job_{uuid4().hex}"), endpoint="/v1/chat/completions", body=BODY, family=family
+    )
 
 
 @asynccontextmanager

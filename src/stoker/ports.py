@@ -254,8 +254,12 @@ class JobStore(Protocol):
         Raises `Conflict`: `idempotency_conflict` for a reused key, `job_exists` for a reused id.
         """
 
-    async def claim(self, count: int, *, lease_s: float, now: float) -> list[ClaimedJob]:
-        """Take up to `count` available jobs, oldest first; each attempt is counted here."""
+    async def claim(
+        self, count: int, *, lease_s: float, now: float, family: str = ""
+    ) -> list[ClaimedJob]:
+        """Take up to `count` available jobs: those of `family` first, if one is named, and then the
+        oldest. They come in order of enqueue; each attempt is counted here.
+        """
 
     async def renew(
         self, held: Sequence[tuple[JobId, str]], *, lease_s: float, now: float

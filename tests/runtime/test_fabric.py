@@ -455,3 +455,16 @@ async def test_the_next_call_of_an_agent_goes_before_newcomers_that_came_earlier
         assert parked == 1
         assert order == ["first turn", "somebody", "second turn", "newcomer"]
         await until(lambda: not fabric.snapshot().scheduler.classes[Priority.P1].places.parked)
+
+
+async def test_jobs_of_one_family_run_next_to_each_other():
+    async with running(slots=1) as (fabric, _):
+        jobs = [
+            (family, await fabric.enqueue_p2(chat(stoker={"family": family}, max_tokens=20)))
+            for family in ("a", "b", "a", "b", "a", "b")
+        ]
+        for _, job_id in jobs:
+            await fabric.await_job(job_id)
+
+        ended = sorted([((await fabric.jobs.get(id)).finished_at, family) for family, id in jobs])
+        assert [family for _, family in ended] == ["a", "a", "a", "b", "b", "b"]

@@ -30,6 +30,7 @@ new_jobs = st.builds(
     endpoint=st.sampled_from(["/v1/chat/completions", "/v1/embeddings"]),
     body=st.sampled_from([b"x", b"y"]),
     key=st.none() | st.sampled_from(["k1", "k2"]),
+    family=st.sampled_from(["", "f1", "f2"]),
     batch=st.none() | st.sampled_from(["b1", "b2"]),
     run_at=times,
     deadline_at=times,
@@ -100,10 +101,10 @@ class StoresAgree(RuleBasedStateMachine):
     def enqueue(self, jobs):
         self.both("enqueue", jobs, now=self.now)
 
-    @rule(count=st.integers(0, 3))
-    def claim(self, count):
+    @rule(count=st.integers(0, 3), family=st.sampled_from(["", "f1", "f2"]))
+    def claim(self, count, family):
         expected, found = self.each(
-            lambda store, _: store.claim(count, lease_s=LEASE_S, now=self.now)
+            lambda store, _: store.claim(count, lease_s=LEASE_S, now=self.now, family=family)
         )
         assert [(one.job, one.body, one.checkpoint) for one in found] == [
             (one.job, one.body, one.checkpoint) for one in expected

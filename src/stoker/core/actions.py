@@ -50,6 +50,8 @@ class ClaimJobs:
 
     count: int
     cause: str
+    family: str = ""
+    """Those of this family first, if it is named; then the oldest."""
 
 
 Action = Dispatch | Reject | Preempt | Abort | ClaimJobs

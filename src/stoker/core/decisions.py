@@ -84,6 +84,7 @@ class Decisions:
         )
         state.ageing.serve(request.priority, at, wants_more=wants_more)
         state.ledger.add(Running(request, waiting.load, at))
+        state.p2_order.start(request, waiting.load)
         if request.priority is Priority.P2 and state.hold.is_held(at):
             state.ledger.guest = request.id
         state.admissions[request.priority, Reason.ADMITTED] += 1
@@ -100,7 +101,7 @@ class Decisions:
             return []
         room = state.admission.background_room(at)
         count = state.claims.ask(room, state.queues.count(Priority.P2))
-        return [ClaimJobs(count, cause)] if count else []
+        return [ClaimJobs(count, cause, state.p2_order.family(at))] if count else []
 
     def _higher_class_waits(self) -> bool:
         state = self._state

@@ -131,6 +131,7 @@ class Facts:
             state.ledger.guest = None  # whoever was let in by age gives way now
         elif request.job_id is not None:
             state.claims.arrived()
+            state.p2_order.arrive(request)
 
     def _refusal(self, request: Request) -> Explanation | None:
         state = self._state
@@ -159,6 +160,7 @@ class Facts:
         state.stories.left(event)
         if running is not None:
             order.give_turn(state, state.places.end(request, _tokens_left(running, event), at))
+            state.p2_order.end(id)
             state.learning.left(running, event)
             if event.outcome not in (Outcome.FINISHED, Outcome.FAILED):
                 state.ledger.depart(id, at, state.box.abort_grace_s)

@@ -7,8 +7,8 @@ Each fact goes into the `state` (`facts.py`); what follows is drawn from it (`de
 parts of the state have one job each: `queues` (order), `ledger` (what is in flight), `places`
 (sessions that are away for a moment), `hold` (when P0 has the box), `ageing` (who has waited too
 long), `admission` (may this start, and if not, why not), `waits` (how long one may be kept
-waiting), `claims` (jobs on their way from the store), `learning` (what leaving requests teach),
-`service` (how fast the engine is), `story` (what happened).
+waiting), `claims` (jobs on their way from the store), `p2_order` (which jobs to fetch), `learning`
+(what leaving requests teach), `service` (how fast the engine is), `story` (what happened).
 """
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ from stoker.core.learning import Learning
 from stoker.core.ledger import Ledger
 from stoker.core.limits import Capacity
 from stoker.core.load import LoadPredictor, PeakForecast
+from stoker.core.p2_order import P2Order
 from stoker.core.places import Places
 from stoker.core.policy import Policy
 from stoker.core.queues import ClassQueues
@@ -51,6 +52,7 @@ class State:
         )
         self.stories = Stories()
         self.claims = Claims()
+        self.p2_order = P2Order()
         self.places = Places(policy.session_ttl_max_s)
         self.admission = Admission(
             policy,

@@ -89,7 +89,7 @@ class Dispatcher:
         clock: Clock,
         recorder: Recorder,
         *,
-        claim: Callable[[int], None] | None = None,
+        claim: Callable[[ClaimJobs], None] | None = None,
     ) -> None:
         self.scheduler = scheduler
         self._clock = clock
@@ -104,7 +104,7 @@ class Dispatcher:
         self._is_handling = False
         self._is_closed = False
 
-    def on_claim(self, claim: Callable[[int], None]) -> None:
+    def on_claim(self, claim: Callable[[ClaimJobs], None]) -> None:
         """Who is asked for jobs when there is room. Without anybody, none are asked for."""
         self._claim = claim
 
@@ -214,9 +214,9 @@ class Dispatcher:
                 future = self._tickets[id].future
                 if not future.done():
                     future.set_result(None)
-            case ClaimJobs(count=count):
+            case ClaimJobs():
                 if self._claim is not None:
-                    self._claim(count)
+                    self._claim(action)
             case _:
                 ticket = self._tickets[action.id]
                 if isinstance(action, Preempt):

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 import structlog
 
+from stoker.core.actions import ClaimJobs
 from stoker.core.errors import EngineError, EngineRefused, Rejected, StokerError, StoreError
 from stoker.core.events import JobsAvailable, JobsClaimed
 from stoker.core.jobs import Failure, JobError, JobState, RetryPolicy, after_failure
@@ -71,7 +72,7 @@ class JobRunner:
         self._clock = clock
         self._lease_s = lease_s
         self._retry = retry
-        self._asked: asyncio.Queue[int] = asyncio.Queue()
+        self._asked: asyncio.Queue[ClaimJobs] = asyncio.Queue()
         self._held: dict[JobId, _Held] = {}
         self.counts: Mapping[JobState, int] = dict.fromkeys(JobState, 0)
         """Jobs per state at the last ping, about a second old at most."""
@@ -87,8 +88,8 @@ class JobRunner:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._renew_leases(), name="renew leases")
             while True:
-                count = await self._asked.get()
-                for held in await self._claim(count):
+                asked = await self._asked.get()
+                for held in await self._claim(asked.count, asked.family):
                     name = held.claimed.job.id
                     held.task = tasks.create_task(self._work(held), name=name)
 
@@ -114,10 +115,12 @@ class JobRunner:
 
     # ------------------------------------------------------------------ claiming and leases
 
-    async def _claim(self, count: int) -> list[_Held]:
+    async def _claim(self, count: int, family: str) -> list[_Held]:
         rows: list[ClaimedJob] = []
         try:
-            rows = await self._store.claim(count, lease_s=self._lease_s, now=self._clock.wall())
+            rows = await self._store.claim(
+                count, lease_s=self._lease_s, now=self._clock.wall(), family=family
+            )
         except StoreError as error:
             log.error("claim_failed", error=str(error))
         helds = [_Held(row) for row in rows]

@@ -55,8 +55,12 @@ class SqliteJobStore:
     async def enqueue(self, jobs: Sequence[NewJob], *, now: float) -> list[Enqueued]:
         return await self._writer.submit(lambda db: enqueueing.enqueue(db, jobs, now))
 
-    async def claim(self, count: int, *, lease_s: float, now: float) -> list[ClaimedJob]:
-        return await self._writer.submit(lambda db: writes.claim(db, count, now + lease_s, now))
+    async def claim(
+        self, count: int, *, lease_s: float, now: float, family: str = ""
+    ) -> list[ClaimedJob]:
+        return await self._writer.submit(
+            lambda db: writes.claim(db, count, family, now + lease_s, now)
+        )
 
     async def renew(
         self, held: Sequence[tuple[JobId, str]], *, lease_s: float, now: float

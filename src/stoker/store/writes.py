@@ -21,10 +21,26 @@ Held = tuple[JobId, str]
 
 
 def claim(
-    connection: sqlite3.Connection, count: int, lease_until: float, now: float
+    connection: sqlite3.Connection, count: int, family: str, lease_until: float, now: float
 ) -> list[ClaimedJob]:
-    """Move the oldest available jobs to running and read them with their payloads."""
-    moved = _run(connection, "claim", count=max(0, count), lease_until=lease_until, now=now)
+    """Move available jobs to running and read them with their payloads: those of `family` first,
+    if one is named, then the oldest.
+    """
+    moved: list[sqlite3.Row] = []
+    count = max(0, count)
+    if family:
+        moved = _run(
+            connection,
+            "claim_of_family",
+            family=family,
+            count=count,
+            lease_until=lease_until,
+            now=now,
+        )
+    if len(moved) < count:
+        moved += _run(
+            connection, "claim", count=count - len(moved), lease_until=lease_until, now=now
+        )
     if not moved:
         return []
     seqs = json.dumps([row["seq"] for row in moved])

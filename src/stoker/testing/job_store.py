@@ -48,9 +48,18 @@ class InMemoryJobStore:
         self._rows.update(zip(ids, added, strict=True))
         return answers
 
-    async def claim(self, count: int, *, lease_s: float, now: float) -> list[ClaimedJob]:
+    async def claim(
+        self, count: int, *, lease_s: float, now: float, family: str = ""
+    ) -> list[ClaimedJob]:
         waiting = [row for row in self._all().values() if row.job.state is JobState.AVAILABLE]
-        return [self._claim_one(row, now + lease_s, now) for row in waiting[: max(0, count)]]
+        if family:
+            waiting.sort(key=lambda row: row.job.family != family)
+        chosen = {row.job.id for row in waiting[: max(0, count)]}
+        return [
+            self._claim_one(row, now + lease_s, now)
+            for row in self._all().values()
+            if row.job.id in chosen
+        ]
 
     async def renew(
         self, held: Sequence[tuple[JobId, str]], *, lease_s: float, now: float

@@ -25,6 +25,17 @@ WHERE seq IN (
 )
 RETURNING seq;
 
+-- name: claim_of_family
+UPDATE jobs
+SET state = 'running', attempts = attempts + 1,
+    lease_id = lower(hex(randomblob(16))), lease_until = :lease_until,
+    started_at = coalesce(started_at, :now)
+WHERE seq IN (
+    SELECT seq FROM jobs INDEXED BY jobs_family
+    WHERE state = 'available' AND family = :family ORDER BY seq LIMIT :count
+)
+RETURNING seq;
+
 -- name: claimed
 SELECT * FROM jobs JOIN bodies USING (seq) LEFT JOIN checkpoints USING (seq)
 WHERE seq IN (SELECT value FROM json_each(:seqs))

@@ -123,6 +123,33 @@ class Entering:
         taken = [held.job.id for group in groups for held in group]
         assert sorted(taken) == [f"job{i:02}" for i in range(40)]
 
+    async def test_a_named_family_is_claimed_before_older_jobs_and_then_the_oldest(
+        self, store: JobStore
+    ) -> None:
+        await enqueued(store, "x1", "x2", family="x")
+        await enqueued(store, "y1", "y2", family="y")
+        await enqueued(store, "x3", family="x")
+
+        first = await store.claim(1, lease_s=LEASE_S, now=1.0, family="y")
+        rest = await store.claim(2, lease_s=LEASE_S, now=1.0, family="y")
+        none_left = await store.claim(1, lease_s=LEASE_S, now=1.0, family="y")
+
+        assert [held.job.id for held in first] == ["y1"]
+        assert [held.job.id for held in rest] == ["x1", "y2"]  # in order of enqueue
+        assert [held.job.id for held in none_left] == ["x2"]
+
+    async def test_a_job_that_was_given_back_is_claimed_with_its_family_again(
+        self, store: JobStore
+    ) -> None:
+        await enqueued(store, "x", family="x")
+        await enqueued(store, "y", family="y")
+        (held,) = await store.claim(1, lease_s=LEASE_S, now=1.0, family="y")
+        await store.release(JobId("y"), held.lease_id, checkpoint=None, is_preempted=True, now=2.0)
+
+        (again,) = await store.claim(1, lease_s=LEASE_S, now=3.0, family="y")
+
+        assert again.job.id == "y"
+
     async def test_claiming_none_or_fewer_takes_nothing(self, store: JobStore) -> None:
         await enqueued(store, "a")
 

@@ -1,0 +1,88 @@
+"""Which background jobs to fetch next: those of the family that ran last, of the shape that lacks.
+
+Jobs of one template share a prefix, which the engine finds cached while they run next to each
+other (BatchLLM, arXiv 2412.03594). Reading prompts is bound by compute and writing answers by
+bandwidth, so jobs of the one kind run best beside jobs of the other (BlendServe, arXiv 2411.16102).
+Neither may make a job wait for long: the oldest of all goes first at least every `BY_AGE_S`.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Final
+
+from stoker.core.load import Load
+from stoker.core.work import Priority, Request, RequestId
+
+BY_AGE_S: Final = 60.0
+PROMPT_HEAVY_RATIO: Final = 10.0
+"""Prompt tokens per output token above which reading takes longer than writing: on a GB10 a prompt
+token costs 0.25 ms, and an output token 3 to 4 ms at a batch of 14 to 23."""
+
+
+class Shape(Enum):
+    """Which half of its work takes longer."""
+
+    PROMPT_HEAVY = "prompt_heavy"
+    DECODE_HEAVY = "decode_heavy"
+
+
+def shape_of(load: Load) -> Shape:
+    """The shape that a request of that load is predicted to have."""
+    is_prompt_heavy = load.prompt_tokens > PROMPT_HEAVY_RATIO * load.output_tokens
+    return Shape.PROMPT_HEAVY if is_prompt_heavy else Shape.DECODE_HEAVY
+
+
+class P2Order:
+    def __init__(self) -> None:
+        self._running: dict[RequestId, Shape] = {}
+        self._counts = dict.fromkeys(Shape, 0)
+        self._last: dict[Shape, str] = {}
+        """The family that ran last of each shape, while it is thought to have more."""
+        self._last_shape = Shape.PROMPT_HEAVY
+        self._asked = ""
+        self._by_age_at = float("-inf")
+
+    def family(self, at: float) -> str:
+        """The family to fetch from now; empty for the oldest jobs, whatever they are."""
+        self._asked = ""
+        if at - self._by_age_at >= BY_AGE_S:
+            self._by_age_at = at
+            return ""
+        self._asked = self._last.get(self._lacking(), "") or self._last.get(self._last_shape, "")
+        return self._asked
+
+    def arrive(self, request: Request) -> None:
+        """A job that was fetched is here; one of another family says that there was none left."""
+        if self._asked and request.family != self._asked:
+            self._last = {
+                shape: family for shape, family in self._last.items() if family != self._asked
+            }
+            self._asked = ""
+
+    def start(self, request: Request, load: Load) -> None:
+        """A background request runs now."""
+        if request.priority is not Priority.P2:
+            return
+        shape = shape_of(load)
+        self._running[request.id] = shape
+        self._counts[shape] += 1
+        if request.job_id is not None:
+            self._last[shape], self._last_shape = request.family, shape
+
+    def end(self, id: RequestId) -> None:
+        """It runs no longer."""
+        shape = self._running.pop(id, None)
+        if shape is not None:
+            self._counts[shape] -= 1
+
+    def count(self, shape: Shape) -> int:
+        """Background requests of that shape in the engine."""
+        return self._counts[shape]
+
+    def _lacking(self) -> Shape:
+        """The shape of which fewer run; the one that ran last where it is even."""
+        prompt_heavy, decode_heavy = (self._counts[shape] for shape in Shape)
+        if prompt_heavy == decode_heavy:
+            return self._last_shape
+        return Shape.PROMPT_HEAVY if prompt_heavy < decode_heavy else Shape.DECODE_HEAVY
