@@ -4,7 +4,7 @@
 SETUP := .venv/.stoker-setup
 JUST := .venv/bin/just
 
-.PHONY: demo test setup clean
+.PHONY: demo test evaluate setup clean
 .DEFAULT_GOAL := help
 
 demo: $(SETUP)
@@ -12,6 +12,9 @@ demo: $(SETUP)
 
 test: $(SETUP)
 	@$(JUST) check
+
+evaluate: $(SETUP)
+	@$(JUST) evaluate
 
 setup: $(SETUP)
 
@@ -26,4 +29,5 @@ clean:
 help:
 	@echo "make demo   set up, then the main job on a real small model, ending with a table"
 	@echo "make test   set up, then everything that has to be green"
+	@echo "make evaluate  set up, then every scenario and arm on the simulated engine; some minutes"
 	@echo "make setup  set up only; then '.venv/bin/just --list' has the rest"

@@ -45,6 +45,10 @@ bench name="":
         python "$script"
     done
 
+# Stoker and what it is compared with on the simulated engine; writes benchmarks/evaluation/
+evaluate *args:
+    python benchmarks/evaluate.py {{ args }}
+
 # Compile the lock files anew (versions and hashes, no addresses)
 lock *args:
     #!/usr/bin/env bash

@@ -66,9 +66,10 @@ def draw_run(report: Report, path: Path) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """Throughput at each fixed limit: the means over the seeds, and their range."""
+    """Throughput under each fixed limit: the means over the seeds, and their range."""
 
-    limits: Sequence[int]
+    places: Sequence[float]
+    """How many were in the engine under it, on average."""
     means: Sequence[float]
     lows: Sequence[float]
     highs: Sequence[float]
@@ -81,8 +82,10 @@ def draw_operating_points(
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(8, 4.6), layout="constrained")
         ax = figure.subplots()
-        ax.fill_between(curve.limits, curve.lows, curve.highs, color="#cccccc", alpha=0.6)
-        ax.plot(curve.limits, curve.means, color=ACTUAL, marker="o", markersize=4, label="fixed")
+        ax.fill_between(
+            curve.places, curve.lows, curve.highs, color="#cccccc", alpha=0.6, label="its seeds"
+        )
+        ax.plot(curve.places, curve.means, color=ACTUAL, marker="o", markersize=4, label="fixed")
         _trajectory(ax, run)
         for index, (name, reports) in enumerate(arms.items()):
             ax.plot(
@@ -127,6 +130,7 @@ def _limits(ax: Axes, report: Report) -> None:
     if any(limit is not None for limit in series.limit):
         ax.plot(minutes, limits, color=LIMIT, linewidth=1.4, label="limit")
         ax.set_ylim(0, 1.25 * max(*series.resident, 1))
+    ax.set_ylim(bottom=0)
     ax.set_title("Background requests")
     ax.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), borderaxespad=0.1, ncols=3)
 

@@ -107,6 +107,8 @@ class Report:
     box_s: float
     warm_up_s: float
     work: Work
+    phases: tuple[float, ...]
+    """Background output per second in each phase of the demand; one, where it does not change."""
     people: People | None
     forecast: Forecast | None
     freezes: int
@@ -131,6 +133,7 @@ class Report:
                 "work": Work(**data["work"]),
                 "people": people,
                 "forecast": None if forecast is None else Forecast(**forecast),
+                "phases": tuple(data["phases"]),
                 "violations": tuple(data["violations"]),
                 "series": Series(**data["series"]),
             }

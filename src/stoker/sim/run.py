@@ -70,6 +70,7 @@ class Run:
             box_s=scenario.box_s,
             warm_up_s=scenario.warm_up_s,
             work=_work(self, start, end),
+            phases=tuple(self.series.output_per_s(*phase) for phase in scenario.phases),
             people=None if scenario.interactive is None else _people(self),
             forecast=_forecast(self.arm),
             freezes=self.world.freezes,
@@ -254,4 +255,12 @@ def _reasons(arm: Arm) -> dict[str, int]:
 def shortened(scenario: Scenario, minutes: float) -> Scenario:
     """The same scenario with another length, its warm-up at most a third of it."""
     box_s = 60.0 * minutes
-    return replace(scenario, box_s=box_s, warm_up_s=min(scenario.warm_up_s, box_s / 3.0))
+    changes_at_s = scenario.changes_at_s
+    if changes_at_s is not None and changes_at_s + scenario.settle_s >= box_s:
+        changes_at_s = None  # nothing of the second phase would be left to measure
+    return replace(
+        scenario,
+        box_s=box_s,
+        warm_up_s=min(scenario.warm_up_s, box_s / 3.0),
+        changes_at_s=changes_at_s,
+    )

@@ -52,8 +52,18 @@ class Scenario:
     itl_target_s: float = GB10_ITL_TARGET_S
     changes_at_s: float | None = None
     """When the demand changes, for the time until the arm has found its new place."""
+    settle_s: float = 600.0
+    """From how long after the change on the second phase is measured."""
     sweep: tuple[int, int] = (4, 128)
     """Between which fixed limits the oracle is sought."""
+
+    @property
+    def phases(self) -> tuple[tuple[float, float], ...]:
+        """The times over which the demand stays what it is, each without its beginning."""
+        if self.changes_at_s is None:
+            return ((self.warm_up_s, self.box_s),)
+        changed = self.changes_at_s + self.settle_s
+        return ((self.warm_up_s, self.changes_at_s), (changed, self.box_s))
 
 
 def scenario(name: str, traces: Traces | None = None) -> Scenario:
@@ -118,6 +128,7 @@ def _azure_arxiv(traces: Traces) -> Scenario:
         background=_summaries(traces),
         warm_up_s=BURST_S,
         box_s=2340.0,
+        sweep=(16, 256),
     )
 
 
@@ -130,6 +141,7 @@ def _azure_bursts(traces: Traces) -> Scenario:
         background=_summaries(traces),
         warm_up_s=BURST_S,
         box_s=13 * BURST_S,
+        sweep=(16, 256),
     )
 
 
@@ -162,7 +174,7 @@ def _arxiv(traces: Traces) -> Scenario:
         "arXiv summaries, nobody else",
         GB10_FP8,
         background=_summaries(traces),
-        sweep=(16, 200),
+        sweep=(16, 256),
     )
 
 
@@ -175,6 +187,19 @@ def _agents(traces: Traces) -> Scenario:
         box_s=1200.0,
         warm_up_s=240.0,
         sweep=(8, 64),
+    )
+
+
+def _agents_small_box(traces: Traces) -> Scenario:
+    return replace(
+        _agents(traces),
+        name="agents-gb10",
+        description="48 agents on a GB10 with 60k KV tokens, where reading a context again is dear",
+        profile=TIGHT_GB10,
+        agents=AgentLoad(sessions=48),
+        box_s=2400.0,
+        warm_up_s=600.0,
+        sweep=(4, 48),
     )
 
 
@@ -215,7 +240,7 @@ def _short(traces: Traces) -> Scenario:
         "1,000-token prompts with 500-token answers",
         GB10_FP8,
         background=Background((SHORT,)),
-        sweep=(40, 250),
+        sweep=(40, 256),
     )
 
 
@@ -263,8 +288,10 @@ def _co_tenant(traces: Traces) -> Scenario:
         # The KV cache grows with its use here, as with engines that do not take it all at once.
         host=HostModel(GB10_RAM, 78 * GIB, cotenant=taken, kv_token_bytes=76_000),
         background=_summaries(traces),
+        box_s=2400.0,
         changes_at_s=1260.0,
-        sweep=(16, 200),
+        settle_s=120.0,
+        sweep=(16, 256),
     )
 
 
@@ -278,7 +305,7 @@ def _mission(traces: Traces) -> Scenario:
         "memory ingestion (600 shared + 800 own, up to 400 out) mixed with summaries, nobody else",
         GB10_FP8,
         background=_ingestion(traces),
-        sweep=(16, 250),
+        sweep=(16, 256),
     )
 
 
@@ -323,6 +350,7 @@ BUILDERS: dict[str, Callable[[Traces], Scenario]] = {
     "arxiv": _arxiv,
     "agents": _agents,
     "agents-slow": _agents_slow,
+    "agents-gb10": _agents_small_box,
     "agents-background": _agents_background,
     "reasoning": _reasoning,
     "short": _short,

@@ -53,9 +53,9 @@ class Options:
     """How the core is run."""
 
     policy: Policy = field(default_factory=Policy)
-    progress_every_s: float = 2.0
-    """The runtime reports four times a second, which would be most of a run's time here; in two
-    seconds a request makes a few dozen tokens, and predicted lengths move in steps of 12.5 %."""
+    progress_every_s: float = 1.0
+    """The runtime reports four times a second, which would be most of a run's time here; lengths
+    are predicted anew only once a second in any case."""
 
 
 @dataclass(slots=True)
