@@ -289,13 +289,14 @@ def test_batches_are_padded_to_the_next_captured_graph() -> None:
     assert profile.mixed_step_s(1, 0, 3) < 1.0 < profile.mixed_step_s(1, 0, 4)
 
 
-def test_the_larger_of_decoding_and_prefill_hides_a_part_of_the_other() -> None:
-    apart = replace(SMALL, context_token_s=0.0)
-    together = replace(apart, prefill_overlap=1.0)
+def test_a_mixture_of_experts_is_read_whole_for_a_prefill_and_in_part_for_a_few_tokens() -> None:
+    dense = replace(SMALL, context_token_s=0.0)
+    experts = replace(dense, experts_s=0.5, expert_share=0.25)
 
-    decode, prefill = 4 * SMALL.step_slope_s, 8 * SMALL.prefill_token_s
-    assert apart.mixed_step_s(4, 0, 8) == SMALL.step_base_s + decode + prefill
-    assert together.mixed_step_s(4, 0, 8) == SMALL.step_base_s + max(decode, prefill)
+    one, two = (experts.decode_step_s(n, 0) - dense.decode_step_s(n, 0) for n in (1, 2))
+    with_prompt = experts.mixed_step_s(1, 0, 200) - dense.mixed_step_s(1, 0, 200)
+    assert (one, two) == (0.125, 0.21875)
+    assert with_prompt == pytest.approx(0.5)
 
 
 def test_a_profile_that_vllm_could_not_run_is_refused() -> None:

@@ -1,0 +1,1 @@
+"""Fitting engine models to measurements: `benchmarks/calibrate.py` is the command."""
