@@ -230,6 +230,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         self.cached_total += share * 5_000.0
         sample = EngineSample(
             running=len(self.running) + lag,
+            kv_cache_usage=share,
             prompt_tokens_total=self.prompt_total,
             prompt_tokens_cached_total=self.cached_total,
         )

@@ -196,6 +196,13 @@ FAMILIES = (
         lambda snapshot: known(snapshot.scheduler.cached_share),
     ),
     Family(
+        "stoker_kv_per_token_ratio",
+        "gauge",
+        "KV tokens that a token in flight really takes; below 1 where prefixes are common.",
+        (),
+        lambda snapshot: known(snapshot.scheduler.kv_per_token),
+    ),
+    Family(
         "stoker_oldest_wait_seconds",
         "gauge",
         "How long the oldest waiting request has waited.",

@@ -252,14 +252,17 @@ class Admission:
         share = (policy.kv_share_p0, policy.kv_share_p1, policy.kv_share_p2)[priority]
         limit = share * kv_tokens
         margin = self._forecast.margin(ledger.variance + load.output_variance)
+        kv_per_token = self._box.kv_per_token
+        saved = (1.0 - kv_per_token) * ledger.held_tokens
+        margin -= saved
         if standing in (Standing.NEWCOMER, Standing.SHARING) and priority is not Priority.P0:
-            margin += self._places.parked_tokens
+            margin += kv_per_token * self._places.parked_tokens
         if ledger.final_tokens + load.total_tokens + margin <= limit:
             return (
                 None  # it would fit even if all ended at the same instant: no need to look closer
             )
         if priority is Priority.P0:
-            held = ledger.held_tokens + load.prompt_tokens
+            held = ledger.held_tokens - saved + load.prompt_tokens
             return Explanation(Reason.KV_PEAK, "kv_share_p0", held, limit) if held > limit else None
         candidate = InFlight(load.prompt_tokens, load.output_tokens, load.output_variance)
         peak = ledger.peak_with(candidate) + margin

@@ -25,6 +25,8 @@ class Box:
     engine_sampled_at: float | None = None
     """`None` until the first sample: an engine without gauges is never stale."""
     thrash: Thrash = field(default_factory=Thrash)
+    kv_per_token: float = 1.0
+    """KV tokens that a token in flight really takes: less than 1 where prefixes are common."""
     host: HostSample = field(default_factory=HostSample)
     is_draining: bool = False
 

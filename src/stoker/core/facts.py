@@ -107,10 +107,13 @@ class Facts:
     def _judge_cache(self, at: float, sample: EngineSample) -> None:
         state = self._state
         kv_tokens = state.box.capacity.kv_tokens
+        state.sharing.note(sample, state.ledger.running.values(), kv_tokens)
+        state.box.kv_per_token = state.sharing.factor
+        counted = state.ledger.held_tokens + state.places.parked_tokens
         state.box.thrash.judge(
             at,
             sample,
-            working_set=state.ledger.held_tokens + state.places.parked_tokens,
+            working_set=state.sharing.factor * counted,
             limit=None if kv_tokens is None else state.policy.kv_share_p1 * kv_tokens,
         )
 
@@ -185,6 +188,8 @@ class Facts:
         box.engine_sampled_at = None
         state.places.engine_lost()
         box.thrash.reset()
+        state.sharing.reset()
+        box.kv_per_token = state.sharing.factor
         state.waits.engine_down(state.queues, event.at)
         yield from self._giving_way.send_back_waiting_jobs("EngineDown")
         for running in state.ledger.running.values():

@@ -49,6 +49,8 @@ class Snapshot:
     cached_share: float | None
     """Share of prompt tokens that the engine found cached, over the last 10 s or more."""
     is_thrashing: bool
+    kv_per_token: float
+    """KV tokens that a token in flight really takes: less than 1 where prefixes are common."""
     unread_p2_tokens: int
     held_tokens: int
     """Actual tokens in flight: prompts plus output seen so far."""

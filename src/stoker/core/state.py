@@ -24,6 +24,7 @@ from stoker.core.queues import ClassQueues
 from stoker.core.reasons import Reason
 from stoker.core.service_curve import ServiceCurve
 from stoker.core.service_meter import ServiceMeter
+from stoker.core.sharing import Sharing
 from stoker.core.story import Stories
 from stoker.core.waits import Waits
 from stoker.core.work import Priority, RequestId
@@ -53,6 +54,7 @@ class State:
         self.stories = Stories()
         self.claims = Claims()
         self.p2_order = P2Order()
+        self.sharing = Sharing()
         self.places = Places(policy.session_ttl_max_s)
         self.admission = Admission(
             policy,

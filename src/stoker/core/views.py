@@ -37,6 +37,7 @@ def snapshot(state: State, at: float) -> Snapshot:
         parked_tokens=state.places.parked_tokens,
         cached_share=box.thrash.share,
         is_thrashing=box.thrash.is_on,
+        kv_per_token=box.kv_per_token,
         unread_p2_tokens=ledger.unread_p2_tokens,
         held_tokens=ledger.held_tokens,
         predicted_final_tokens=ledger.final_tokens,
