@@ -11,6 +11,8 @@ from stoker.core.events import (
     Arrived,
     DeadlineReached,
     EngineDown,
+    EngineSample,
+    EngineSampled,
     EngineUp,
     Left,
     LimitsChanged,
@@ -193,6 +195,26 @@ def test_what_parked_sessions_hold_is_kept_from_newcomers_and_not_counted_twice(
     assert why(it, "b1", 2.0).reason is Reason.KV_PEAK
     assert call(it, 3.0, "a2", "a", tokens=700) == starts("a2")
     assert it.snapshot(3.0).parked_tokens == 0
+
+
+def test_room_is_kept_for_a_parked_prefix_only_as_far_as_reading_it_again_would_cost_more():
+    it = scheduler(p1=None, kv_tokens=1_000)
+    call(it, 0.0, "a1", "a", tokens=600)
+    end(it, 1.0, "a1", tokens=610)
+
+    it.state.places.worth_s = 2 * START_S
+    assert it.snapshot(1.0).parked_tokens == 610
+    it.state.places.worth_s = START_S / 2
+    assert it.snapshot(1.0).parked_tokens == 305
+
+
+def test_what_a_cached_prefix_is_worth_comes_from_how_fast_the_engine_reads():
+    it = scheduler(kv_tokens=100_000)
+    for second in range(5):
+        it.state.service.note_prefill(float(second), 1_000.0 * (second + 1), 0.1 * (second + 1))
+    it.handle(EngineSampled(5.0, EngineSample(running=0)))
+
+    assert it.state.places.worth_s == pytest.approx(10.0, rel=0.2)
 
 
 def test_a_dead_engine_has_forgotten_what_was_parked_but_the_session_has_its_place():

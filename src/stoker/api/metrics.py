@@ -184,7 +184,7 @@ FAMILIES = (
     Family(
         "stoker_parked_tokens",
         "gauge",
-        "Tokens that sessions between two calls hope to find in the prefix cache.",
+        "Room in the KV cache that is kept for sessions between two calls.",
         (),
         lambda snapshot: known(snapshot.scheduler.parked_tokens),
     ),

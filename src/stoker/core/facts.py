@@ -4,6 +4,7 @@ drawn from the new state by `decisions.py`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from typing import assert_never
 
@@ -109,6 +110,8 @@ class Facts:
         kv_tokens = state.box.capacity.kv_tokens
         state.sharing.note(sample, state.ledger.running.values(), kv_tokens)
         state.box.kv_per_token = state.sharing.factor
+        read_all_s = None if kv_tokens is None else state.service.prefill_s(kv_tokens)
+        state.places.worth_s = math.inf if read_all_s is None else read_all_s
         counted = state.ledger.held_tokens + state.places.parked_tokens
         state.box.thrash.judge(
             at,

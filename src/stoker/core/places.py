@@ -63,6 +63,8 @@ class _Class:
     sessions: dict[SessionKey, _Place] = field(default_factory=dict)
     """In the order in which they got their places."""
     running: int = 0
+    parked_tokens: int = 0
+    """What its sessions without a running request have left in the prefix cache."""
     alone: int = 0
     """Running requests without a session: each is its own place."""
     tool_time: ToolTime = field(default_factory=ToolTime)
@@ -77,8 +79,11 @@ class Places:
         self._waiting: dict[SessionKey, dict[RequestId, None]] = {}
         self._ended_at: dict[SessionKey, float] = {}
         self._expiries: list[tuple[float, SessionKey]] = []
-        self.parked_tokens = 0
-        """Tokens that parked sessions hope to find again."""
+        self.worth_s = float("inf")
+        """How long a parked token is worth its room: as long as the engine takes to read its whole
+        cache of K tokens. Kept for t seconds, a token takes t / K of the engine, where room is
+        short; read again, it takes 1 / K of that time.
+        """
 
     @property
     def has_sessions(self) -> bool:
@@ -163,7 +168,7 @@ class Places:
             place.turn = None
         of.running += place.running == 0
         place.running += 1
-        self._discount(place)
+        self._discount(of, place)
         if place.running == 1:
             place.tokens = 0
         place.until = float("inf")
@@ -188,10 +193,21 @@ class Places:
             del self._ended_at[next(iter(self._ended_at))]
         return self._park_or_pass(key, place, at)
 
+    @property
+    def parked_tokens(self) -> float:
+        """The room that is kept for parked sessions: all of what they hold, or the less of it the
+        longer their tools take beyond what it is worth.
+        """
+        return sum(
+            of.parked_tokens * min(1.0, self.worth_s / max(of.tool_time.usual_s, 1e-3))
+            for of in self._classes.values()
+            if of.parked_tokens
+        )
+
     def engine_lost(self) -> None:
         """The cache is gone with the engine; the sessions will come back all the same."""
-        self.parked_tokens = 0
         for of in self._classes.values():
+            of.parked_tokens = 0
             for place in of.sessions.values():
                 place.tokens, place.is_counted = 0, False
 
@@ -224,7 +240,7 @@ class Places:
         """Nothing of it runs: the call that waits longest is its turn; without one it is parked."""
         if not place.is_counted:
             place.is_counted = True
-            self.parked_tokens += place.tokens
+            self._classes[key[0]].parked_tokens += place.tokens
         waiting = self._waiting.get(key)
         if waiting:
             place.turn = next(iter(waiting))
@@ -246,15 +262,16 @@ class Places:
         return None
 
     def _close(self, key: SessionKey) -> RequestId | None:
-        place = self._classes[key[0]].sessions.pop(key)
+        of = self._classes[key[0]]
+        place = of.sessions.pop(key)
         assert not place.running, f"{key} runs and keeps its place"
-        self._discount(place)
+        self._discount(of, place)
         return place.turn
 
-    def _discount(self, place: _Place) -> None:
+    def _discount(self, of: _Class, place: _Place) -> None:
         if place.is_counted:
             place.is_counted = False
-            self.parked_tokens -= place.tokens
+            of.parked_tokens -= place.tokens
 
     def _forget_waiting(self, key: SessionKey, id: RequestId) -> None:
         waiting = self._waiting.get(key)

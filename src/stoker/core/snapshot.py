@@ -44,8 +44,8 @@ class Snapshot:
     host: HostSample
     guard: GuardView
     departing: int
-    parked_tokens: int
-    """What sessions between two calls hope to find in the prefix cache."""
+    parked_tokens: float
+    """The room in the KV cache that is kept for sessions between two calls."""
     cached_share: float | None
     """Share of prompt tokens that the engine found cached, over the last 10 s or more."""
     is_thrashing: bool
