@@ -184,6 +184,7 @@ class Backlog:
         self._kernel = kernel
         self._weights = [kind.weight for kind in load.kinds]
         self.taken = 0
+        self.has_families = len({kind.family for kind in load.kinds}) > 1
 
     def take(self) -> SimRequest:
         """The next job, as long as jobs of this time are."""

@@ -6,7 +6,6 @@ periodic reports the engine monitor's. Only bytes and tasks are missing.
 
 from __future__ import annotations
 
-import heapq
 from collections import deque
 from dataclasses import dataclass, field, replace
 
@@ -33,6 +32,7 @@ from stoker.core.policy import Policy
 from stoker.core.reasons import Reason
 from stoker.core.scheduler import Scheduler
 from stoker.core.work import JobId, LeaseId, Outcome, Priority, Request, RequestId, Usage
+from stoker.sim.arms.job_table import JobTable
 from stoker.sim.work import Ended, Notice, SimRequest, Started
 from stoker.sim.world import Look, World
 
@@ -53,9 +53,9 @@ class Options:
     """How the core is run."""
 
     policy: Policy = field(default_factory=Policy)
-    progress_every_s: float = 1.0
+    progress_every_s: float = 1.5
     """The runtime reports four times a second, which would be most of a run's time here; lengths
-    are predicted anew only once a second in any case."""
+    are predicted anew only once a second in any case. It divides the optimizer's three seconds."""
 
 
 @dataclass(slots=True)
@@ -76,8 +76,7 @@ class StokerArm:
         self._events: deque[Event] = deque()
         self._is_handling = False
         self._timer_at: float | None = None
-        self._returned: list[tuple[int, int, SimRequest]] = []
-        """Jobs that went back to the table: their old place, and the tokens that they keep."""
+        self._table = JobTable(None)
         self._attempts: dict[RequestId, int] = {}
         self._delayed = 0
         """Jobs that failed with the engine and wait for their next attempt."""
@@ -86,6 +85,7 @@ class StokerArm:
 
     def start(self) -> None:
         kernel = self._world.kernel
+        self._table = JobTable(self._world.backlog)
         self._tell(CapacityChanged(kernel.now, self._world.capacity))
         self._report_host()
         self._tell(EngineUp(kernel.now, ABORT_GRACE_S))
@@ -111,7 +111,7 @@ class StokerArm:
         waiting = sum(
             1 for ticket in self.tickets.values() if ticket.core.job_id and not ticket.is_running
         )
-        return waiting + len(self._returned) + self._delayed
+        return waiting + len(self._table) + self._delayed
 
     # ------------------------------------------------------------------ who comes and goes
 
@@ -192,7 +192,7 @@ class StokerArm:
             self._tell(Progressed(self._world.kernel.now, tokens))
 
     def _ping(self) -> None:
-        available = ENDLESS if self._world.backlog is not None else len(self._returned)
+        available = ENDLESS if self._world.backlog is not None else len(self._table)
         self._tell(JobsAvailable(self._world.kernel.now, available))
 
     # ------------------------------------------------------------------ the dispatcher
@@ -226,8 +226,8 @@ class StokerArm:
                 ticket = self.tickets[id]
                 ticket.is_running = True
                 self._world.submit(ticket.request, engine_priority=ticket.core.priority * 5)
-            case ClaimJobs(count=count):
-                self._claim(count)
+            case ClaimJobs(count=count, family=family):
+                self._claim(count, family)
             case Preempt(id=id):
                 self._preempt(self.tickets[id])
             case Reject(id=id):
@@ -251,18 +251,11 @@ class StokerArm:
 
     # ------------------------------------------------------------------ the job runner
 
-    def _claim(self, count: int) -> None:
-        """What went back first, at its old place; then the backlog."""
-        now, backlog = self._world.kernel.now, self._world.backlog
-        rows: list[tuple[SimRequest, int]] = []
-        while len(rows) < count and self._returned:
-            _, kept, request = heapq.heappop(self._returned)
-            rows.append((request, kept))
-        while len(rows) < count and backlog is not None:
-            rows.append((backlog.take(), 0))
-        self._tell(JobsClaimed(now, count, len(rows)))
-        for request, kept in rows:
-            self._enter(request, self._core_job(request, kept))
+    def _claim(self, count: int, family: str) -> None:
+        rows = self._table.claim(count, family)
+        self._tell(JobsClaimed(self._world.kernel.now, count, len(rows)))
+        for row in rows:
+            self._enter(row.request, self._core_job(row.request, row.kept_tokens))
 
     def _preempt(self, ticket: _Ticket) -> None:
         """Stop it where it is; it goes on from its text when it is claimed again."""
@@ -272,8 +265,7 @@ class StokerArm:
         self._give_back(continued(request, made), kept + made)
 
     def _give_back(self, request: SimRequest, kept: int) -> None:
-        place = int(request.id.rpartition("-")[2])
-        heapq.heappush(self._returned, (place, kept, request))
+        self._table.give_back(request, kept)
         available = max(0, self.scheduler.state.claims.available)
         self._tell(JobsAvailable(self._world.kernel.now, available + 1))
 
