@@ -15,17 +15,9 @@ from stoker.sim.agents import AgentLoad
 from stoker.sim.faults import Crowd, Fault, Restart, Silence, Stall
 from stoker.sim.host_model import GIB, HostModel, ramp
 from stoker.sim.lengths import LogNormal, Traces
-from stoker.sim.profiles import EngineProfile
+from stoker.sim.profiles import GB10_FP8, H100_MOE, EngineProfile
 from stoker.sim.workload import Background, Drift, Interactive, JobKind
 
-# Fitted by hand to the GB10 data set and to the step times of an H100 run at 1 to 75 sequences.
-GB10_FP8 = EngineProfile(
-    "gb10-fp8", 0.0122, 0.00903, 0.722, 0.0, 0.00025, kv_tokens=374_000, context_tokens=65_536
-)
-H100_MOE = EngineProfile(
-    "h100-moe", 0.0026, 0.0030, 0.4, 0.0, 0.000015, kv_tokens=96_000, requests=128,
-    prefill_tokens_per_step=8192, context_tokens=8192, prefill_step_s=0.008,
-)  # fmt: skip
 GB10_RAM = round(121.69 * GIB)
 """`MemTotal` of a DGX Spark."""
 GB10_HOST = HostModel(GB10_RAM, 90 * GIB)
@@ -112,8 +104,10 @@ INGEST = JobKind(
     max_tokens=400,
 )
 H100_P0 = Interactive(0.5, LogNormal(500, 100, output_sigma=0.3), gap_shape=1.0)
+SHARED_GB10 = replace(GB10_FP8, name="gb10-fp8-374k", kv_tokens=374_000)
+"""28.6 GB of KV cache: what vLLM took on such a box that was shared with others."""
 TIGHT_GB10 = replace(GB10_FP8, name="gb10-fp8-60k", kv_tokens=60_000)
-"""The same box with a small KV cache: co-tenants, or a larger model."""
+"""The same box with a small KV cache: many co-tenants, or a larger model."""
 
 
 # ---------------------------------------------------------------------------- scenarios
@@ -123,7 +117,7 @@ def _azure_arxiv(traces: Traces) -> Scenario:
     return Scenario(
         "azure-arxiv",
         "people all the time (Azure conversation, 4 a minute) over arXiv summaries",
-        GB10_FP8,
+        SHARED_GB10,
         interactive=_people(traces, 4 / 60),
         background=_summaries(traces),
         warm_up_s=BURST_S,
@@ -136,7 +130,7 @@ def _azure_bursts(traces: Traces) -> Scenario:
     return Scenario(
         "azure-bursts",
         "people one minute in three (Azure conversation) over arXiv summaries",
-        GB10_FP8,
+        SHARED_GB10,
         interactive=_bursts(traces, has_leases=False),
         background=_summaries(traces),
         warm_up_s=BURST_S,
@@ -172,7 +166,7 @@ def _arxiv(traces: Traces) -> Scenario:
     return Scenario(
         "arxiv",
         "arXiv summaries, nobody else",
-        GB10_FP8,
+        SHARED_GB10,
         background=_summaries(traces),
         sweep=(16, 256),
     )
@@ -226,7 +220,7 @@ def _reasoning(traces: Traces) -> Scenario:
     return Scenario(
         "reasoning",
         "1,000-token questions with 4,000-token answers",
-        GB10_FP8,
+        SHARED_GB10,
         background=Background((REASONING,)),
         box_s=3600.0,
         warm_up_s=1500.0,
@@ -284,7 +278,7 @@ def _co_tenant(traces: Traces) -> Scenario:
     return Scenario(
         "co-tenant",
         "another process takes 22 GiB of the unified memory for ten minutes",
-        GB10_FP8,
+        SHARED_GB10,
         # The KV cache grows with its use here, as with engines that do not take it all at once.
         host=HostModel(GB10_RAM, 78 * GIB, cotenant=taken, kv_token_bytes=76_000),
         background=_summaries(traces),
@@ -319,6 +313,7 @@ def _mission_people(traces: Traces) -> Scenario:
         _azure_leases(traces),
         name="mission-people",
         description="the mission's mix, with people and their leases one minute in three",
+        profile=GB10_FP8,
         background=_ingestion(traces),
     )
 
