@@ -263,7 +263,10 @@ def _policy_range(name: str, hint: object) -> object:
         return Annotated[float, Meta(ge=0, le=100)]
     if name.startswith(("queue_max", "lease_count_max")):
         return Count
-    return Annotated[hint, Meta(ge=0)]
+    if name == "p0_lease_slowdown":
+        return Annotated[float, Meta(ge=1)]
+    options = get_args(hint)  # of a key that may be unset, the first is its type
+    return Annotated[options[0], Meta(ge=0)] | None if options else Annotated[hint, Meta(ge=0)]
 
 
 def _docs(cls: type) -> dict[str, str]:

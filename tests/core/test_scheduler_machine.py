@@ -5,6 +5,8 @@ Safety is checked after every event; liveness (nobody waits for ever) when the m
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
@@ -61,7 +63,8 @@ class SchedulerMachine(RuleBasedStateMachine):
         self.requests: dict[RequestId, Request] = {}
         self.waiting: dict[RequestId, None] = {}
         self.running: dict[RequestId, int] = {}
-        self.in_store = 0
+        self.store: dict[RequestId, Request] = {}
+        self.shed_at: dict[RequestId, float] = {}
         self.serial = 0
         self.leases = 0
         self.is_up = True
@@ -91,28 +94,58 @@ class SchedulerMachine(RuleBasedStateMachine):
                     assert self.it.state.guard.requests_allowed != 0, "the host has no RAM for it"
                 del self.waiting[id]
                 self.running[id] = 0
+                self.check_joining(self.requests[id])
             case Reject(id=id, explanation=explanation):
                 assert id not in self.running
                 self.waiting.pop(id, None)
                 assert explanation.reason is not Reason.ADMITTED
                 self.tell(Left(self.now, id, Outcome.FAILED))
-            case Preempt(id=id):
-                assert self.requests[id].priority is Priority.P2
-                self.leave(id, Outcome.PREEMPTED)
-                self.in_store += 1
+            case Preempt(id=id, cause=cause):
+                self.give_back(id, cause)
             case Abort(id=id):
                 assert id in self.running
                 self.leave(id, Outcome.FAILED)
             case ClaimJobs(count=count):
                 assert count > 0
+                self.check_claim(count)
                 self.claim(count)
 
     def claim(self, count: int) -> None:
-        got = min(count, self.in_store)
-        self.in_store -= got
-        self.tell(JobsClaimed(self.now, count, got))
-        for _ in range(got):
-            self.arrive(Priority.P2, 300, 100, is_job=True)
+        """The oldest first, as the store does."""
+        got = sorted(self.store, key=lambda one: int(one.partition("-")[2]))[:count]
+        self.tell(JobsClaimed(self.now, count, len(got)))
+        for id in got:
+            self.requests[id] = self.store.pop(id)
+            self.waiting[id] = None
+            self.tell(Arrived(self.now, self.requests[id]))
+
+    def give_back(self, id: RequestId, cause: str) -> None:
+        """Into the store, with its text, at its old place."""
+        request, tokens = self.requests[id], self.running.get(id)
+        assert request.priority is Priority.P2
+        if tokens is not None:
+            before = self.shed_at.get(id, float("-inf"))
+            is_for_p0 = cause != "HostSampled"  # the host's RAM knows no pause
+            assert not is_for_p0 or self.now - before >= POLICY.shed_pause_s, f"{id}, twice"
+            self.shed_at[id] = self.now
+        self.leave(id, Outcome.PREEMPTED)
+        self.store[id] = replace(request, resumed_tokens=request.resumed_tokens + (tokens or 0))
+
+    def check_joining(self, request: Request) -> None:
+        """Beside P0, background work starts only where C0 has room, or as the one guest."""
+        state = self.it.state
+        if request.priority is Priority.P2 and state.hold.is_held(self.now):
+            assert state.ledger.staying_p2 <= max(state.beside_p0.allowed(), 1)
+            if state.ledger.guest != request.id:
+                load = state.ledger.running[request.id].load
+                assert state.service.prefill_s(load.unread_tokens) <= POLICY.p0_itl_target_s
+
+    def check_claim(self, count: int) -> None:
+        """Beside P0, only as many are fetched as could join."""
+        state = self.it.state
+        if state.hold.is_held(self.now):
+            most = max(1, min(state.beside_p0.allowed(), len(self.store)))
+            assert count <= most
 
     def leave(self, id: RequestId, outcome: Outcome) -> None:
         self.waiting.pop(id, None)
@@ -121,28 +154,27 @@ class SchedulerMachine(RuleBasedStateMachine):
         self.tell(Left(self.now, id, outcome, usage))
 
     def arrive(
-        self,
-        priority: Priority,
-        prompt: int,
-        most: int | None,
-        *,
-        is_job: bool,
-        session: str = "",
+        self, priority: Priority, prompt: int, most: int | None, *, session: str = ""
     ) -> None:
         self.serial += 1
         id = RequestId(f"{priority.label}-{self.serial}")
-        self.requests[id] = Request(
+        request = self.request(id, priority, prompt, most, is_job=False)
+        self.requests[id] = replace(request, session=session)
+        self.waiting[id] = None
+        self.tell(Arrived(self.now, self.requests[id]))
+
+    def request(
+        self, id: RequestId, priority: Priority, prompt: int, most: int | None, *, is_job: bool
+    ) -> Request:
+        return Request(
             id,
             priority,
             prompt_bytes=prompt * 4,
             prompt_tokens=prompt,
             max_tokens=most,
-            session=session,
             preemptible=is_job,
             job_id=JobId(id) if is_job else None,
         )
-        self.waiting[id] = None
-        self.tell(Arrived(self.now, self.requests[id]))
 
     # ------------------------------------------------------------------ what may happen
 
@@ -152,7 +184,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         most=st.one_of(st.none(), st.integers(1, 500)),
     )
     def somebody_arrives(self, priority: Priority, prompt: int, most: int | None) -> None:
-        self.arrive(priority, prompt, most, is_job=False)
+        self.arrive(priority, prompt, most)
 
     @rule(
         priority=st.sampled_from(list(Priority)),
@@ -160,12 +192,15 @@ class SchedulerMachine(RuleBasedStateMachine):
         session=st.sampled_from("abcde"),
     )
     def a_session_calls(self, priority: Priority, prompt: int, session: str) -> None:
-        self.arrive(priority, prompt, 100, is_job=False, session=session)
+        self.arrive(priority, prompt, 100, session=session)
 
     @rule(count=st.integers(1, 30))
     def jobs_are_enqueued(self, count: int) -> None:
-        self.in_store += count
-        self.tell(JobsAvailable(self.now, self.in_store))
+        for _ in range(count):
+            self.serial += 1
+            id = RequestId(f"p2-{self.serial}")
+            self.store[id] = self.request(id, Priority.P2, 300, 100, is_job=True)
+        self.tell(JobsAvailable(self.now, len(self.store)))
 
     @precondition(lambda self: self.running)
     @rule(data=st.data(), outcome=st.sampled_from([Outcome.FINISHED, Outcome.FAILED]))
@@ -241,6 +276,14 @@ class SchedulerMachine(RuleBasedStateMachine):
         sample = HostSample(gigabytes * 2**30, 128 * 2**30, psi_full_percent=stalls)
         self.tell(HostSampled(self.now, sample))
 
+    @rule(step_s=st.sampled_from([0.004, 0.02, 0.04, 0.2]), token_s=st.sampled_from([1e-5, 1e-3]))
+    def the_engine_shows_how_fast_it_is(self, step_s: float, token_s: float) -> None:
+        service = self.it.state.service
+        for batch in (1, 2, 4):
+            for _ in range(8):
+                service.note_step(self.now, batch, step_s * batch**0.5)
+                service.note_prefill(self.now, 1000, 1000 * token_s)
+
     @rule()
     def the_engine_goes_down(self) -> None:
         self.is_up = False
@@ -295,13 +338,10 @@ class SchedulerMachine(RuleBasedStateMachine):
             assert explanation.reason in allowed, explanation
 
     @invariant()
-    def background_stays_out_while_p0_holds_the_box(self) -> None:
-        if self.it.state.hold.is_held(self.now):
-            staying = [r for r in self.it.state.ledger.running.values() if not r.is_leaving]
-            # (A `flex` call that runs already has no row to go back to: it stays.)
-            background = [r for r in staying if r.request.preemptible]
-            fresh = [r for r in background if self.now - r.dispatched_at >= POLICY.shed_pause_s]
-            assert len(fresh) <= max(POLICY.p2_during_p0, 1)
+    def what_may_be_beside_p0_is_within_the_box(self) -> None:
+        beside = self.it.state.beside_p0
+        slots = self.capacity.requests - POLICY.reserve(self.capacity.requests)[0]
+        assert 0 <= beside.allowed() <= beside.tolerated() <= slots
 
     @invariant()
     def a_session_with_a_place_is_not_held_up_by_what_was_learned(self) -> None:
@@ -342,18 +382,18 @@ class SchedulerMachine(RuleBasedStateMachine):
         """With a healthy box and no newcomers, everybody is served or refused in bounded time."""
         self.is_up = True
         self.tell(EngineUp(self.now))
-        for _ in range(400 + self.in_store):
-            if not (self.waiting or self.running or self.in_store):
+        for _ in range(400 + len(self.store)):
+            if not (self.waiting or self.running or self.store):
                 return
             self.tell(HostSampled(self.now, HostSample(2**40, 2**40, 0.0)))
             self.tell(EngineSampled(self.now, EngineSample(running=len(self.running))))
-            if self.in_store:
-                self.tell(JobsAvailable(self.now, self.in_store))
+            if self.store:
+                self.tell(JobsAvailable(self.now, len(self.store)))
             for id in list(self.running):
                 if id in self.running:
                     self.leave(id, Outcome.FINISHED)
             self.time_passes(3.0)
-        raise AssertionError(f"still waiting: {list(self.waiting)}, in store: {self.in_store}")
+        raise AssertionError(f"still waiting: {list(self.waiting)}, in store: {list(self.store)}")
 
 
 TestSchedulerMachine = SchedulerMachine.TestCase

@@ -336,6 +336,27 @@ FAMILIES = (
         lambda snapshot: known(len(snapshot.scheduler.leases)),
     ),
     Family(
+        "stoker_p2_beside_p0",
+        "gauge",
+        "Background requests that may be in the engine while interactive work holds it.",
+        (),
+        lambda snapshot: known(snapshot.scheduler.p2_beside_p0),
+    ),
+    Family(
+        "stoker_p0_linger_seconds",
+        "gauge",
+        "How long interactive work holds the box after its last request has left.",
+        (),
+        lambda snapshot: known(snapshot.scheduler.p0_linger_s),
+    ),
+    Family(
+        "stoker_resumed_cached_ratio",
+        "gauge",
+        "Of the prompts of continued jobs, the share that the engine had in its prefix cache.",
+        (),
+        lambda snapshot: known(snapshot.scheduler.resumed_cached_share),
+    ),
+    Family(
         "stoker_p0_held",
         "gauge",
         "1 while interactive work holds the box: a lease, traffic, or its linger.",

@@ -7,8 +7,8 @@ with its knob, its measured value and its limit. Nothing here changes any state.
 from __future__ import annotations
 
 from stoker.core.ageing import Ageing
+from stoker.core.beside_p0 import BesideP0
 from stoker.core.box import Box
-from stoker.core.hold import P0Hold
 from stoker.core.host_guard import HostGuard
 from stoker.core.ledger import Ledger
 from stoker.core.load import InFlight, Load, PeakForecast
@@ -26,16 +26,17 @@ class Admission:
         policy: Policy,
         box: Box,
         ledger: Ledger,
-        hold: P0Hold,
+        beside_p0: BesideP0,
         ageing: Ageing,
         forecast: PeakForecast,
         guard: HostGuard,
         places: Places,
     ) -> None:
+        self._beside_p0 = beside_p0
         self._policy = policy
         self._box = box
         self._ledger = ledger
-        self._hold = hold
+        self._hold = beside_p0.hold
         self._ageing = ageing
         self._forecast = forecast
         self._guard = guard
@@ -49,7 +50,7 @@ class Admission:
         if request.priority is Priority.P1:
             refusal = self._pressure(at)
         elif request.priority is Priority.P2:
-            refusal = self.background(at)
+            refusal = self.background(at) or self.joining(load, at)
         if refusal is not None:
             return refusal
         if self._ledger.is_idle:
@@ -95,6 +96,7 @@ class Admission:
         allowed = self.background_allowed(at)
         if allowed is not None:
             room = min(room, allowed - ledger.count(Priority.P2))
+        room = self._room_beside_p0(room, at)
         limit = self._box.limits.requests_p2
         if limit is not None:
             is_due = self._ageing.is_starved(Priority.P2, at)
@@ -102,7 +104,7 @@ class Admission:
             room = min(room, limit - max(places, ledger.count(Priority.P2)))
         if self._guard.requests_allowed is not None:
             room = min(room, self._guard.requests_allowed - self._below_p0)
-        return max(room, 1 if ledger.is_idle else 0)
+        return max(room, 1 if ledger.is_idle and not self._hold.is_held(at) else 0)
 
     def background(self, at: float) -> Explanation | None:
         """What stops all of P2, whoever it is: the box itself, or P0."""
@@ -143,14 +145,28 @@ class Admission:
             allowed,
         )
 
-    def background_allowed(self, at: float) -> int | None:
+    def joining(self, load: Load, at: float) -> Explanation | None:
+        """What keeps this background request from joining beside P0: its own prompt."""
+        if not self._hold.is_held(at) or self._ageing.is_starved(Priority.P2, at):
+            return None
+        return self._beside_p0.joining(load)
+
+    def _room_beside_p0(self, room: int, at: float) -> int:
+        """Jobs are fetched under P0 only when they are known to join; else they come and go."""
+        joinable = self._beside_p0.joinable_jobs(at) if self._hold.is_held(at) else None
+        if joinable is None:
+            return room
+        return min(room, max(joinable, int(self._ageing.is_starved(Priority.P2, at))))
+
+    def background_allowed(self, at: float, *, has_slack: bool = False) -> int | None:
         """P2 requests that P0's presence, or the ramp after it, allows; `None` = no bound."""
         policy = self._policy
         if self._hold.is_held(at):
             # Under P0 without end, a starved P2 is let in as a guest: one slot, taken back at the
             # next P0 arrival. It keeps its text, so it gets on, and no P0 finds it in the way.
             is_due = self._ledger.guest is not None or self._ageing.is_starved(Priority.P2, at)
-            return max(policy.p2_during_p0, 1) if is_due else policy.p2_during_p0
+            most = self._beside_p0.tolerated() if has_slack else self._beside_p0.allowed()
+            return max(most, 1) if is_due else most
         released_at = max(
             self._hold.released_at(at) or float("-inf"),
             self._box.changed_at,
@@ -161,7 +177,7 @@ class Admission:
             return None
         share = elapsed / policy.ramp_s
         full = self._box.limits.requests_p2 or self._box.capacity.requests
-        return max(policy.p2_during_p0, 1 + int(share * full))
+        return max(self._beside_p0.allowed(), 1 + int(share * full))
 
     def _slots(self, priority: Priority, at: float) -> Explanation | None:
         """A class may take a slot only above what is kept for the classes before it.
@@ -234,9 +250,10 @@ class Admission:
         held = self._hold.is_held(at)
         steps = policy.prefill_debt_steps_p0 if held else policy.prefill_debt_steps
         limit = steps * self._box.capacity.prefill_tokens_per_step
-        if unread + load.prompt_tokens > limit:
+        limit = min(limit, self._beside_p0.debt_tokens_max())
+        if unread + load.unread_tokens > limit:
             knob = "prefill_debt_steps_p0" if held else "prefill_debt_steps"
-            return Explanation(Reason.PREFILL_DEBT, knob, unread + load.prompt_tokens, limit)
+            return Explanation(Reason.PREFILL_DEBT, knob, unread + load.unread_tokens, limit)
         return None
 
     def _kv_peak(self, priority: Priority, load: Load, standing: Standing) -> Explanation | None:

@@ -27,8 +27,10 @@ class Decisions:
     def decide(self, at: float, cause: str) -> list[Action]:
         state = self._state
         actions: list[Action] = list(self._give_up(at, cause))
-        if state.hold.is_held(at) and state.box.is_engine_up:
-            actions += self._make_way(at, cause)
+        if not state.hold.is_held(at):
+            self._giving_way.is_over()
+        elif state.box.is_engine_up:
+            actions += self._giving_way.make_way(at, cause)
         while (waiting := self._next(at)) is not None:
             actions.append(self._dispatch(waiting, at, cause))
         actions += self._claim(at, cause)
@@ -42,17 +44,6 @@ class Decisions:
             if waiting.request.priority is Priority.P0:
                 state.hold.leave(waiting.request.id, at)
             yield reject(state, waiting.request, refusal, at, cause)
-
-    def _make_way(self, at: float, cause: str) -> Iterator[Action]:
-        """P0 has the box: jobs still waiting here go back to the store, running ones give way."""
-        state = self._state
-        keep = state.admission.background_allowed(at) or 0
-        if state.ledger.staying_p2 >= keep:
-            yield from self._giving_way.send_back_waiting_jobs(cause)
-        head = order.head(state, Priority.P0, at)
-        if head is not None and head.seen is Reason.KV_PEAK and not state.ledger.leaving_p2:
-            keep = min(keep, state.ledger.staying_p2 - 1)  # one at a time, until its prompt fits
-        yield from self._giving_way.shed(at, cause, keep=keep, pause_s=state.policy.shed_pause_s)
 
     def _next(self, at: float) -> Waiting | None:
         """The next request to start, or `None`.
@@ -82,10 +73,11 @@ class Decisions:
         wants_more = state.queues.count(request.priority) > 0 or (
             request.priority is Priority.P2 and state.claims.available > 0
         )
+        is_guest = state.hold.is_held(at) and state.ageing.is_starved(request.priority, at)
         state.ageing.serve(request.priority, at, wants_more=wants_more)
         state.ledger.add(Running(request, waiting.load, at))
         state.p2_order.start(request, waiting.load)
-        if request.priority is Priority.P2 and state.hold.is_held(at):
+        if is_guest and request.priority is Priority.P2:
             state.ledger.guest = request.id
         state.admissions[request.priority, Reason.ADMITTED] += 1
         state.stories.tell(request.id, at, "dispatched", waited_s=round(at - waiting.since, 4))

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import assert_never
 
 from stoker.core import order
@@ -74,6 +75,8 @@ class Facts:
         state = self._state
         match event:
             case LeaseGranted(at=at, id=id, expires_at=expires_at):
+                if id not in state.hold.leases:
+                    self._giving_way.owe(is_strict=True)
                 state.hold.grant(id, max(at, expires_at))
             case LeaseReleased(at=at, id=id):
                 state.hold.release(id, at)
@@ -124,6 +127,9 @@ class Facts:
         state = self._state
         at, request = event.at, event.request
         load = state.predictor.estimate(request)
+        cached = state.resuming.cached_tokens(request, load.prompt_tokens, at)
+        load = replace(load, cached_tokens=cached) if cached else load
+        state.resuming.arrived(request)
         state.stories.arrived(request, load, at)
         refusal = self._refusal(request) or state.admission.never_fits(request, load)
         if refusal is not None:
@@ -133,7 +139,8 @@ class Facts:
         state.ageing.want(request.priority, at)
         state.waits.start(request, at, state.box)
         if request.priority is Priority.P0:
-            state.hold.enter(request.id)
+            self._giving_way.owe(is_strict=not state.hold.is_held(at))
+            state.hold.enter(request.id, at)
             state.ledger.guest = None  # whoever was let in by age gives way now
         elif request.job_id is not None:
             state.claims.arrived()
@@ -206,7 +213,7 @@ class Facts:
         state = self._state
         state.box.is_draining = True
         yield from self._giving_way.send_back_waiting_jobs("DrainRequested")
-        yield from self._giving_way.shed(event.at, "DrainRequested", keep=0, pause_s=0.0)
+        yield from self._giving_way.shed_to(0, event.at, "DrainRequested")
 
     def _host_sampled(self, event: HostSampled) -> Iterator[Action]:
         """While the host runs out of RAM, background work goes back, its text on the disk first."""
@@ -221,7 +228,7 @@ class Facts:
         staying = state.ledger.staying_p2
         keep = staying - state.guard.jobs_to_shed(at, staying)
         if keep < staying:
-            yield from self._giving_way.shed(at, "HostSampled", keep=keep, pause_s=0.0)
+            yield from self._giving_way.shed_to(keep, at, "HostSampled")
 
     def _jobs(self, event: JobsAvailable | JobsClaimed) -> None:
         state = self._state

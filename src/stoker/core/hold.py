@@ -6,14 +6,18 @@ Owns that question alone; what follows from the answer (stop admission, shed, ra
 
 from __future__ import annotations
 
+from stoker.core.gaps import Gaps
 from stoker.core.work import LeaseId, RequestId
 
 
 class P0Hold:
     """The union of all reasons to keep the box for P0."""
 
-    def __init__(self, linger_s: float) -> None:
+    def __init__(self, linger_s: float | None) -> None:
         self._linger_s = linger_s
+        self._gaps = Gaps()
+        self._left_at: float | None = None
+        """When the last P0 request left; `None` while one is here."""
         self._leases: dict[LeaseId, float] = {}
         self._requests: dict[RequestId, None] = {}
         self._until = float("-inf")
@@ -27,13 +31,23 @@ class P0Hold:
         if expires_at is not None:
             self._until = max(self._until, min(at, expires_at))
 
-    def enter(self, id: RequestId) -> None:
+    @property
+    def linger_s(self) -> float:
+        """The one that was set, or the one learned."""
+        return self._gaps.linger_s if self._linger_s is None else self._linger_s
+
+    def enter(self, id: RequestId, at: float) -> None:
         """A P0 request is here, waiting or running."""
+        if self._left_at is not None:
+            self._gaps.note(at - self._left_at)
+            self._left_at = None
         self._requests[id] = None
 
     def leave(self, id: RequestId, at: float) -> None:
         self._requests.pop(id, None)
-        self._until = max(self._until, at + self._linger_s)
+        if not self._requests:
+            self._left_at = at
+        self._until = max(self._until, at + self.linger_s)
 
     def expire(self, at: float) -> list[LeaseId]:
         """Drop the leases that are over and say which."""
@@ -46,8 +60,13 @@ class P0Hold:
         return bool(self._requests) or bool(self._leases) or at < self._until
 
     @property
-    def has_requests(self) -> bool:
-        return bool(self._requests)
+    def requests(self) -> int:
+        """P0 requests that are here."""
+        return len(self._requests)
+
+    @property
+    def has_lease(self) -> bool:
+        return bool(self._leases)
 
     @property
     def leases(self) -> dict[LeaseId, float]:

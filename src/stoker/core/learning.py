@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from stoker.core.events import Left
 from stoker.core.ledger import Ledger, Running
 from stoker.core.load import LoadPredictor, PeakForecast
+from stoker.core.resuming import Resuming
 from stoker.core.service_meter import ServiceMeter
 from stoker.core.work import Outcome, RequestId
 
@@ -28,7 +29,9 @@ class Learning:
         predictor: LoadPredictor,
         forecast: PeakForecast,
         meter: ServiceMeter,
+        resuming: Resuming,
     ) -> None:
+        self._resuming = resuming
         self._ledger = ledger
         self._meter = meter
         self._predictor = predictor
@@ -72,6 +75,7 @@ class Learning:
 
     def _learn(self, running: Running, event: Left) -> None:
         request = running.request
+        self._resuming.learn(running, event.usage)
         if event.outcome is Outcome.FINISHED:
             if event.usage is not None:
                 total = request.resumed_tokens + event.usage.output_tokens

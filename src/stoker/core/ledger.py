@@ -122,18 +122,18 @@ class Ledger:
         if self._envelope is not None:
             self._envelope.add(running.in_flight)
         if request.priority is Priority.P2:
-            self.unread_p2_tokens += load.prompt_tokens
+            self.unread_p2_tokens += load.unread_tokens
 
     def note_first_token(self, running: Running, at: float) -> None:
         if running.first_token_at is None:
             running.first_token_at = at
             others = self.read_tokens - running.read_before
             running.reading = Reading(at - running.dispatched_at, others, self.decoding)
-            self.read_tokens += running.load.prompt_tokens
+            self.read_tokens += running.load.unread_tokens
             self.prompts_read += 1
             self.decoding += 1
             if running.request.priority is Priority.P2:
-                self.unread_p2_tokens -= running.load.prompt_tokens
+                self.unread_p2_tokens -= running.load.unread_tokens
 
     def note_progress(self, running: Running, tokens: int, mean: float, variance: float) -> None:
         self._envelope = None
@@ -171,7 +171,7 @@ class Ledger:
         if running.first_token_at is not None:
             self.decoding -= 1
         elif is_p2:
-            self.unread_p2_tokens -= running.load.prompt_tokens
+            self.unread_p2_tokens -= running.load.unread_tokens
         if is_p2 and running.is_leaving:
             self._leaving_p2 -= 1
         return running

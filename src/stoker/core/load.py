@@ -51,8 +51,15 @@ class Load:
     """Expected output, never above what `max_tokens` still allows."""
     output_variance: float
     is_prompt_exact: bool
+    cached_tokens: int = 0
+    """Of the prompt, expected in the engine's prefix cache."""
     leaf: LeafKey | None = field(default=None, repr=False, compare=False)
     """The group whose lengths it was predicted from; spares finding it again as it runs."""
+
+    @property
+    def unread_tokens(self) -> int:
+        """What the engine has to read before it can answer."""
+        return self.prompt_tokens - self.cached_tokens
 
     @property
     def total_tokens(self) -> float:

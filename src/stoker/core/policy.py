@@ -19,15 +19,21 @@ class Policy:
     """Slots kept free for P0 and P1 together, beyond those kept for P0 alone."""
 
     # P0 holds the box while a lease is active, a P0 request is in flight, or one has just left.
-    p0_linger_s: float = 3.0
-    """How long P0 still holds the box after its last request has left."""
+    p0_linger_s: float | None = None
+    """How long P0 still holds the box after its last request has left; learned from the gaps
+    between its requests (1 to 15 s) when not set."""
     lease_max_s: float = 3600.0
     """Longest P0 lease that is granted, and that an extension may reach."""
     lease_count_max: int = 64
     """P0 leases that may be active at once."""
-    p2_during_p0: int = 0
-    """Background requests that may stay in the engine while P0 holds the box."""
-    ramp_s: float = 6.0
+    p2_during_p0: int | None = None
+    """Background requests that may stay in the engine while P0 holds the box; follows from the
+    service curve and the two keys below when not set."""
+    p0_itl_target_s: float = 0.05
+    """Time between two tokens of P0 within which background work may stay beside it."""
+    p0_lease_slowdown: float = 1.15
+    """Under a lease, also: how much longer a step may take than without background work."""
+    ramp_s: float = 2.0
     """Time over which background work returns to its full limit after P0 or an outage."""
     shed_pause_s: float = 5.0
     """A background job is preempted at most once in this time (Valve, arXiv 2604.07874)."""

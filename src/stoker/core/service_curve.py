@@ -110,15 +110,15 @@ class _Line:
     base: float = 0.0
     slope: float = 0.0
 
-    def add(self, at: float, tokens: float, seconds: float) -> None:
-        weight = (_PREFILL_SOFT_TOKENS / (tokens + _PREFILL_SOFT_TOKENS)) ** 2
+    def add(self, at: float, tokens: float, seconds: float, trust: float) -> None:
+        weight = trust * (_PREFILL_SOFT_TOKENS / (tokens + _PREFILL_SOFT_TOKENS)) ** 2
         if self.samples >= _KNOWN_SAMPLES:
             off = abs(math.log(seconds / max(1e-9, self.base + self.slope * tokens)))
             weight *= min(1.0, _CLIP / max(off, 1e-9))
         keep = math.exp(-max(0.0, at - self.at) / _FORGET_S) if self.samples else 0.0
         keep = min(keep, 1.0 - _GAIN_MIN / 4)
         self.at = at
-        self.samples = self.samples * keep + 1.0
+        self.samples = self.samples * keep + trust
         self.weight = self.weight * keep + weight
         self.x = self.x * keep + weight * tokens
         self.y = self.y * keep + weight * seconds
@@ -128,7 +128,7 @@ class _Line:
 
     def solve(self) -> None:
         # One pseudo-observation of no base cost parts the two where all prompts are alike.
-        weight = self.weight + 0.25
+        weight = self.weight + min(0.25, 0.25 * self.weight)
         spread = self.xx * weight - self.x * self.x
         slope = (self.xy * weight - self.x * self.y) / spread if spread > 0 else 0.0
         base = (self.y - slope * self.x) / weight
@@ -170,10 +170,15 @@ class ServiceCurve:
         if known is None or at - self._fitted_at >= _REFIT_S:
             self._refit(at)
 
-    def note_prefill(self, at: float, tokens: float, seconds: float) -> None:
-        """The engine read `tokens` uncached prompt tokens in `seconds`, decoding taken off."""
-        if tokens >= 1.0 and 0.0 < seconds < math.inf:
-            self._line.add(at, tokens, seconds)
+    def note_prefill(
+        self, at: float, tokens: float, seconds: float, *, weight: float = 1.0
+    ) -> None:
+        """The engine read `tokens` uncached prompt tokens in `seconds`, decoding taken off.
+
+        `weight`: less than 1 where most of the time had to be taken off.
+        """
+        if tokens >= 1.0 and 0.0 < seconds < math.inf and weight > 0.0:
+            self._line.add(at, tokens, seconds, weight)
 
     # ------------------------------------------------------------------ answers
 
@@ -214,6 +219,20 @@ class ServiceCurve:
         if self._line.samples < _PREFILLS_KNOWN:
             return None
         return prompts * self._line.base + self._line.slope * max(0.0, tokens)
+
+    def prefill_tokens_max(self, seconds: float) -> float | None:
+        """Most uncached tokens that are read within `seconds`."""
+        base_s, token_s = self.prefill_s(0), self.prefill_token_s
+        if base_s is None or token_s is None:
+            return None
+        if base_s > seconds:
+            return 0.0
+        return (seconds - base_s) / token_s if token_s > 0.0 else math.inf
+
+    @property
+    def prefill_token_s(self) -> float | None:
+        """c: seconds to read one more token; `None` while unknown."""
+        return self._line.slope if self._line.samples >= _PREFILLS_KNOWN else None
 
     def snapshot(self) -> ServiceSnapshot:
         """What is known, frozen."""

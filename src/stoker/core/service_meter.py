@@ -172,9 +172,12 @@ class ServiceMeter:
     def finished(self, at: float, running: Running, usage: Usage) -> None:
         """Now it is known how much of its prompt was cached: learn what reading the rest took."""
         reading = running.reading
-        if reading is None or usage.output_tokens < 2:
+        if reading is None or reading.seconds <= 0.0 or usage.output_tokens < 2:
             return  # an answer in one piece: its "first token" is its end
         tokens = reading.others_tokens + max(0, usage.prompt_tokens - (usage.cached_tokens or 0))
         steps = math.ceil(tokens / self._box.capacity.prefill_tokens_per_step)
-        decode_s = steps * (self._curve.step_s(reading.decoding) or 0.0)
-        self._curve.note_prefill(at, tokens, max(0.2 * reading.seconds, reading.seconds - decode_s))
+        step_s = (self._curve.step_s(reading.decoding) or 0.0) if reading.decoding else 0.0
+        # Half a step more: it came while one was in progress.
+        rest_s = max(0.1 * reading.seconds, reading.seconds - (steps + 0.5) * step_s)
+        share = rest_s / reading.seconds
+        self._curve.note_prefill(at, tokens, rest_s, weight=share * share)

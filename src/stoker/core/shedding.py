@@ -9,23 +9,38 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from stoker.core.ledger import Ledger, Running
+from stoker.core.resuming import Resuming
 from stoker.core.work import Priority, RequestId
 
 
 def victims(
     ledger: Ledger,
+    resuming: Resuming,
     *,
     keep: int,
-    slots_needed: int,
+    needed: int,
     preempted_at: Mapping[RequestId, float],
-    at: float,
-    pause_s: float,
+    last_allowed: float,
 ) -> list[Running]:
-    """Background requests to take back so that at most `keep` stay and `slots_needed` come free."""
-    surplus = max(ledger.staying_p2 - keep, slots_needed - ledger.leaving_p2)
-    if surplus <= 0:
+    """Background requests to take back so that at most `keep` stay, and `needed` come free.
+
+    One that would end sooner than its prompt could be read again may stay, unless it is needed.
+    """
+    surplus = ledger.staying_p2 - keep
+    if surplus <= 0 and needed <= 0:
         return []
-    return sorted(_candidates(ledger, preempted_at, at - pause_s), key=_loss)[:surplus]
+    candidates = list(_candidates(ledger, preempted_at, last_allowed))
+    spared = {one.request.id for one in candidates if resuming.is_nearly_done(one)}
+
+    def loss(running: Running) -> tuple[bool, bool, float, float]:
+        """Not yet read first (no output lost), then what is cheapest to bring back; the youngest
+        among equals."""
+        is_read = running.first_token_at is not None
+        is_spared = running.request.id in spared
+        return is_spared, is_read, resuming.loss_tokens(running), -running.dispatched_at
+
+    count = max(needed, min(surplus, len(candidates) - len(spared)))
+    return sorted(candidates, key=loss)[: max(0, count)]
 
 
 def _candidates(
@@ -38,8 +53,3 @@ def _candidates(
             continue
         if preempted_at.get(request.id, last_allowed) <= last_allowed:
             yield running
-
-
-def _loss(running: Running) -> tuple[bool, int, float]:
-    """Not yet read first (no output lost), then the youngest: fewest tokens, latest start."""
-    return (running.first_token_at is not None, running.tokens_seen, -running.dispatched_at)

@@ -33,6 +33,11 @@ class Snapshot:
     leases: Mapping[LeaseId, float]
     """Lease -> seconds left."""
     is_p0_held: bool
+    p0_linger_s: float
+    p2_beside_p0: int
+    """Background requests that may be in the engine while P0 holds it."""
+    resumed_cached_share: float
+    """Of the prompts of continued jobs, what the engine had cached."""
     is_engine_up: bool
     engine_cause: str | None
     is_draining: bool

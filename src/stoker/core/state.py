@@ -9,6 +9,7 @@ from collections import Counter
 
 from stoker.core.admission import Admission
 from stoker.core.ageing import Ageing
+from stoker.core.beside_p0 import BesideP0
 from stoker.core.box import Box
 from stoker.core.claims import Claims
 from stoker.core.hold import P0Hold
@@ -22,6 +23,7 @@ from stoker.core.places import Places
 from stoker.core.policy import Policy
 from stoker.core.queues import ClassQueues
 from stoker.core.reasons import Reason
+from stoker.core.resuming import Resuming
 from stoker.core.service_curve import ServiceCurve
 from stoker.core.service_meter import ServiceMeter
 from stoker.core.sharing import Sharing
@@ -45,11 +47,16 @@ class State:
         self.predictor = LoadPredictor()
         self.forecast = PeakForecast()
         self.service = ServiceCurve()
+        self.resuming = Resuming(self.ledger, self.service)
+        self.beside_p0 = BesideP0(
+            policy, self.box, self.ledger, self.hold, self.service, self.resuming
+        )
         self.learning = Learning(
             self.ledger,
             self.predictor,
             self.forecast,
             ServiceMeter(self.ledger, self.box, self.service),
+            self.resuming,
         )
         self.stories = Stories()
         self.claims = Claims()
@@ -60,7 +67,7 @@ class State:
             policy,
             self.box,
             self.ledger,
-            self.hold,
+            self.beside_p0,
             self.ageing,
             self.forecast,
             self.guard,

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from stoker.core.state import State
 
 
+_NOT_CHEAP = "there is room, but no job is known to join without P0 feeling it"
+
+
 def snapshot(state: State, at: float) -> Snapshot:
     box, ledger, forecast = state.box, state.ledger, state.forecast
     age = box.telemetry_age_s(at)
@@ -23,6 +26,9 @@ def snapshot(state: State, at: float) -> Snapshot:
         classes={priority: _class_view(state, priority, at) for priority in Priority},
         leases={id: max(0.0, end - at) for id, end in state.hold.leases.items()},
         is_p0_held=state.hold.is_held(at),
+        p0_linger_s=state.hold.linger_s,
+        p2_beside_p0=state.beside_p0.allowed(),
+        resumed_cached_share=state.resuming.cached_share,
         is_engine_up=box.is_engine_up,
         engine_cause=None if box.is_engine_up else box.down_cause,
         is_draining=box.is_draining,
@@ -95,6 +101,8 @@ def why_background_waits(state: State, at: float) -> Explanation:
     if head is not None:
         return _check(state, head, at)
     if state.admission.background_room(at) <= 0:
+        if state.hold.is_held(at):
+            return Explanation(Reason.P0_LEASE, "p0_itl_target_s", note=_NOT_CHEAP)
         running = state.ledger.resident
         return Explanation(Reason.SLOT_RESERVE, "p1_reserved_slots", measured=running)
     return Explanation(Reason.QUEUED)

@@ -1,0 +1,96 @@
+"""How much background work may stay, or join, beside P0: as much as P0 does not feel.
+
+Owns C0, which follows from the learned service curve and from what P0 was promised: for P0 traffic
+a time between tokens, under a lease the pace of being alone. Nothing here changes any state.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+from stoker.core.box import Box
+from stoker.core.hold import P0Hold
+from stoker.core.ledger import Ledger
+from stoker.core.load import Load
+from stoker.core.policy import Policy
+from stoker.core.reasons import Explanation, Reason
+from stoker.core.resuming import Resuming
+from stoker.core.service_curve import ServiceCurve
+from stoker.core.work import Priority
+
+_SLACK: Final = 1.1
+"""Who is in is sent away only when a promise is missed by more than a tenth: no coming and going
+with every question."""
+
+
+class BesideP0:
+    def __init__(
+        self,
+        policy: Policy,
+        box: Box,
+        ledger: Ledger,
+        hold: P0Hold,
+        service: ServiceCurve,
+        resuming: Resuming,
+    ) -> None:
+        self._policy = policy
+        self._box = box
+        self._ledger = ledger
+        self.hold = hold
+        self._service = service
+        self._resuming = resuming
+
+    @property
+    def is_learned(self) -> bool:
+        """Nobody has set the number by hand."""
+        return self._policy.p2_during_p0 is None
+
+    def allowed(self) -> int:
+        """C0: background requests that may be in the engine while P0 holds the box."""
+        return self._most(slack=1.0)
+
+    def tolerated(self) -> int:
+        """The same for those that are in already when another P0 request comes."""
+        return self._most(slack=_SLACK)
+
+    def _most(self, *, slack: float) -> int:
+        policy, service = self._policy, self._service
+        if policy.p2_during_p0 is not None:
+            return policy.p2_during_p0
+        # Those who are not background decode in the same step; one more P0 may come any moment.
+        others = self.hold.requests + 1 + self._ledger.count(Priority.P1)
+        most = service.batch_max(slack * policy.p0_itl_target_s) or 0
+        if self.hold.has_lease:
+            alone_s = service.step_s(others)
+            slowdown = slack * policy.p0_lease_slowdown
+            most = min(most, 0 if alone_s is None else service.batch_max(slowdown * alone_s) or 0)
+        slots = self._box.capacity.requests
+        return max(0, min(most - others, slots - policy.reserve(slots)[0]))
+
+    def joining(self, load: Load) -> Explanation | None:
+        """Why a background request may not join now: P0 would feel its prompt being read."""
+        if self.may_be_read(load.unread_tokens):
+            return None
+        read_s = self._service.prefill_s(load.unread_tokens)
+        limit_s = self._policy.p0_itl_target_s
+        return Explanation(Reason.P0_LEASE, "p0_itl_target_s", measured=read_s, limit=limit_s)
+
+    def may_be_read(self, tokens: int) -> bool:
+        """Whether P0 hardly feels it when the engine reads so many background prompt tokens."""
+        if tokens == 0 or not self.is_learned:
+            return True
+        read_s = self._service.prefill_s(tokens)
+        return read_s is not None and read_s <= self._policy.p0_itl_target_s
+
+    def debt_tokens_max(self) -> float:
+        """Background prompt tokens that the engine reads within P0's time between tokens."""
+        tokens = self._service.prefill_tokens_max(self._policy.p0_itl_target_s)
+        return math.inf if tokens is None else tokens
+
+    def joinable_jobs(self, at: float) -> int | None:
+        """Jobs in the store that are known to join cheaply; `None` = no need to know."""
+        if not self.is_learned:
+            return None
+        tokens = self._service.prefill_tokens_max(self._policy.p0_itl_target_s)
+        return 0 if tokens is None else self._resuming.returning(at, tokens)
