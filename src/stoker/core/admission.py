@@ -106,6 +106,18 @@ class Admission:
             room = min(room, self._guard.requests_allowed - self._below_p0)
         return max(room, 1 if ledger.is_idle and not self._hold.is_held(at) else 0)
 
+    def background_bound(self, at: float) -> Reason | None:
+        """Which of those rules leaves no room, for a job that is still in the store."""
+        refusal = self.background(at)
+        if refusal is not None:
+            return refusal.reason
+        if self.background_room(at) > 0:
+            return None
+        limit = self._box.limits.requests_p2
+        if limit is not None and self._ledger.count(Priority.P2) >= limit:
+            return Reason.LIMIT
+        return Reason.SLOT_RESERVE
+
     def background(self, at: float) -> Explanation | None:
         """What stops all of P2, whoever it is: the box itself, or P0."""
         if not self._box.is_engine_up:

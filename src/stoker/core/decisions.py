@@ -34,6 +34,7 @@ class Decisions:
         while (waiting := self._next(at)) is not None:
             actions.append(self._dispatch(waiting, at, cause))
         actions += self._claim(at, cause)
+        self._note_bounds(at)
         return actions
 
     def _give_up(self, at: float, cause: str) -> Iterator[Action]:
@@ -98,6 +99,16 @@ class Decisions:
     def _higher_class_waits(self) -> bool:
         state = self._state
         return bool(state.queues.count(Priority.P0) or state.queues.count(Priority.P1))
+
+    def _note_bounds(self, at: float) -> None:
+        """Remember, for the optimizer, what keeps the next one of each bulk class out."""
+        state = self._state
+        for priority in (Priority.P1, Priority.P2):
+            head = state.queues.head(priority)
+            bound = None if head is None else head.seen or Reason.QUEUED
+            if head is None and priority is Priority.P2 and state.claims.available > 0:
+                bound = state.admission.background_bound(at)
+            state.meter.bound[priority] = bound
 
     def _note_blocked(self, waiting: Waiting, explanation: Explanation, at: float) -> None:
         state = self._state

@@ -93,8 +93,10 @@ class Facts:
                 box.engine, box.engine_sampled_at = sample, at
                 state.ledger.confirm_departures(at, sample.running)
                 self._judge_cache(at, sample)
+                state.meter.note_preemptions(sample.preemptions_total)
             case CapacityChanged(capacity=capacity):
                 box.capacity = capacity
+                state.meter.note_unsteady()
                 box.limits = clamp(box.limits, capacity)
             case LimitsChanged(limits=limits):
                 box.limits = clamp(limits, box.capacity)
@@ -102,6 +104,7 @@ class Facts:
                 box.abort_grace_s = event.abort_grace_s
                 if not box.is_engine_up:
                     box.is_engine_up, box.changed_at = True, at
+                    state.meter.note_unsteady()
             case DeadlineReached(at=at):
                 state.hold.expire(at)
                 state.ledger.confirm_departures(at, None)
@@ -185,6 +188,7 @@ class Facts:
         running = state.ledger.running.get(event.id)
         if running is not None:
             state.ledger.note_first_token(running, event.at)
+            state.meter.note_prompt(running)
             state.stories.tell(event.id, event.at, "first_token")
 
     def _engine_down(self, event: EngineDown) -> Iterator[Action]:
@@ -195,6 +199,7 @@ class Facts:
         if not box.is_engine_up and box.changed_at > float("-inf"):
             return  # it was down already, and only the cause is news
         box.is_engine_up, box.changed_at = False, event.at
+        state.meter.note_unsteady()
         box.engine_sampled_at = None
         state.places.engine_lost()
         box.thrash.reset()

@@ -14,6 +14,7 @@ from stoker.core.ledger import Ledger, Running
 from stoker.core.load import LoadPredictor, PeakForecast
 from stoker.core.resuming import Resuming
 from stoker.core.service_meter import ServiceMeter
+from stoker.core.window import WindowMeter
 from stoker.core.work import Outcome, RequestId
 
 _UNLEARNED_MAX = 64
@@ -30,10 +31,12 @@ class Learning:
         forecast: PeakForecast,
         meter: ServiceMeter,
         resuming: Resuming,
+        window: WindowMeter,
     ) -> None:
         self._resuming = resuming
         self._ledger = ledger
         self._meter = meter
+        self._window = window
         self._predictor = predictor
         self._forecast = forecast
         self._noted_at = float("-inf")
@@ -59,11 +62,13 @@ class Learning:
             if at >= running.predict_at:
                 running.predict_at = at + _NOTE_INTERVAL_S
                 mean, variance = self._predictor.remaining(running.request, running.load, seen)
+            self._window.note_output(running.request.priority, seen - running.tokens_seen)
             ledger.note_progress(running, seen, mean, variance)
         self._judge(at)
 
     def left(self, running: Running, event: Left) -> None:
         """Remember it for the next progress report: whoever takes its place need not wait."""
+        self._window.note_left(running, event)
         self._unlearned.append((running, event))
         if len(self._unlearned) >= _UNLEARNED_MAX:
             self._learn_all()

@@ -19,10 +19,12 @@ from stoker.core.decisions import Decisions
 from stoker.core.events import Event, FirstToken, Progressed
 from stoker.core.facts import Facts
 from stoker.core.giving_way import GivingWay
+from stoker.core.host_guard import Level
 from stoker.core.limits import Capacity
 from stoker.core.policy import Policy
 from stoker.core.snapshot import Snapshot, Story
 from stoker.core.state import State
+from stoker.core.window import Window
 from stoker.core.work import RequestId
 
 _QUIET = (FirstToken, Progressed)
@@ -44,6 +46,7 @@ class Scheduler:
 
     def handle(self, event: Event) -> list[Action]:
         """Take one fact and return what follows from it, in order."""
+        self.state.advance(event.at)
         self.state.places.expire(event.at)
         actions = list(self._facts.take(event))
         if self.state.queues or not isinstance(event, _QUIET):
@@ -64,6 +67,18 @@ class Scheduler:
             self._decisions.next_ramp_step(at),
         )
         return min([time for time in times if time is not None], default=None)
+
+    def close_window(self, at: float) -> Window:
+        """What has happened since the last call, for the optimizer."""
+        state = self.state
+        state.advance(at)
+        return state.meter.close(
+            at,
+            capacity=state.box.capacity,
+            limits=state.box.limits,
+            is_host_short=state.guard.level is not Level.OK,
+            service=state.service.snapshot(),
+        )
 
     def snapshot(self, at: float) -> Snapshot:
         """Everything that dashboards and metrics show, frozen."""

@@ -29,6 +29,7 @@ from stoker.core.service_meter import ServiceMeter
 from stoker.core.sharing import Sharing
 from stoker.core.story import Stories
 from stoker.core.waits import Waits
+from stoker.core.window import WindowMeter
 from stoker.core.work import Priority, RequestId
 
 
@@ -51,12 +52,14 @@ class State:
         self.beside_p0 = BesideP0(
             policy, self.box, self.ledger, self.hold, self.service, self.resuming
         )
+        self.meter = WindowMeter()
         self.learning = Learning(
             self.ledger,
             self.predictor,
             self.forecast,
             ServiceMeter(self.ledger, self.box, self.service),
             self.resuming,
+            self.meter,
         )
         self.stories = Stories()
         self.claims = Claims()
@@ -77,3 +80,14 @@ class State:
         self.outcomes: Counter[tuple[Priority, str]] = Counter()
         self.preemptions = 0
         self.preempted_at: dict[RequestId, float] = {}
+
+    def advance(self, at: float) -> None:
+        """Let the window's integrals run up to `at`, with everything as it has been."""
+        counts = [self.ledger.count(priority) for priority in Priority]
+        self.meter.advance(
+            at,
+            running=counts,
+            places=counts,
+            final_tokens=self.ledger.final_tokens,
+            is_background=self.admission.background_allowed(at) is None,
+        )
