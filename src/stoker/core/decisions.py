@@ -104,7 +104,8 @@ class Decisions:
         """Remember, for the optimizer, what keeps the next one of each bulk class out."""
         state = self._state
         for priority in (Priority.P1, Priority.P2):
-            head = state.queues.head(priority)
+            queues = state.queues
+            head = queues.first_newcomer(priority) or queues.first_turn(priority)
             bound = None if head is None else head.seen or Reason.QUEUED
             if head is None and priority is Priority.P2 and state.claims.available > 0:
                 bound = state.admission.background_bound(at)

@@ -63,7 +63,10 @@ class Step:
 
 _BULK = (Priority.P1, Priority.P2)
 _CEILINGS = frozenset({Reason.LIMIT.value})
-_GUARDS = frozenset({Reason.KV_PEAK.value, Reason.SLOTS_FULL.value, Reason.SLOT_RESERVE.value})
+_GUARDS = frozenset(
+    reason.value
+    for reason in (Reason.KV_PEAK, Reason.SLOTS_FULL, Reason.SLOT_RESERVE, Reason.THRASH)
+)
 _PACES = frozenset({Reason.PREFILL_DEBT.value, Reason.RAMP.value})
 _SHAPE_GAIN = 0.1
 _TOKENS_GAIN = 0.1

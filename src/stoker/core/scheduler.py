@@ -76,7 +76,10 @@ class Scheduler:
             at,
             capacity=state.box.capacity,
             limits=state.box.limits,
-            is_host_short=state.guard.level is not Level.OK,
+            is_thrashing=state.box.thrash.is_on,
+            cached_share=state.box.thrash.share,
+            is_host_short=state.guard.requests_allowed is not None
+            or state.guard.level is not Level.OK,
             service=state.service.snapshot(),
         )
 

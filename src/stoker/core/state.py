@@ -87,7 +87,7 @@ class State:
         self.meter.advance(
             at,
             running=counts,
-            places=counts,
+            places=[self.places.count(priority) for priority in Priority],
             final_tokens=self.ledger.final_tokens,
             is_background=self.admission.background_allowed(at) is None,
         )
