@@ -27,13 +27,12 @@ from evaluation_tables import Results, overview, scenario_page, targets_page
 from stoker import plots
 from stoker.sim.lengths import load_traces
 from stoker.sim.report import Report, Series
-from stoker.sim.run import RULES, run
+from stoker.sim.run import OURS, RULES, run
 from stoker.sim.scenarios import BUILDERS, Scenario, scenario, sweep
 
 FOLDER = Path(__file__).parent / "evaluation"
-OURS = ("stoker",)
 PEOPLE_ARMS = ("p0-alone", "everything", "priority")
-DRAWN = ("aimd", "gradient2", "vegas", "concur", "naive-newton", "stoker")
+DRAWN = ("aimd", "gradient2", "vegas", "concur", "naive-newton", *OURS)
 UNSUNG = ("rough",)
 """Scenarios that exist to break something: run by all of our arms, and not compared."""
 

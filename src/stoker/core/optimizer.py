@@ -61,6 +61,8 @@ class Step:
     shapes: Mapping[Priority, Shape]
 
 
+STEP_EVERY_S = 3.0
+"""The cadence: `Optimizer.step` is called so often, each time with the window since the last."""
 _BULK = (Priority.P1, Priority.P2)
 _CEILINGS = frozenset({Reason.LIMIT.value})
 _GUARDS = frozenset(

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from stoker.core.climb import ClimbPolicy
+from stoker.core.optimizer import OptimizerPolicy
 from stoker.core.policy import Policy
 from stoker.core.reasons import Reason
 from stoker.sim import stats
@@ -35,7 +37,14 @@ RULES: dict[str, Callable[[int], Rule]] = {
     "concur": Concur,
     "naive-newton": NaiveNewton,
 }
-ARMS = ("stoker", "p0-alone", "everything", "priority", "fixed:N", *RULES)
+OURS: dict[str, OptimizerPolicy] = {
+    "stoker": OptimizerPolicy(),
+    "guard-only": OptimizerPolicy(is_climbing=False),
+    "no-dither": OptimizerPolicy(climb=ClimbPolicy(has_dither=False)),
+    "no-settle": OptimizerPolicy(climb=ClimbPolicy(has_settle=False)),
+}
+"""Stoker, and what is left of it without one of its parts."""
+ARMS = (*OURS, "p0-alone", "everything", "priority", "fixed:N", *RULES)
 
 
 def run(scenario: Scenario, arm: str = "stoker", seed: int = 1) -> Report:
@@ -160,8 +169,9 @@ def build_arm(name: str, world: World, scenario: Scenario) -> Arm:
     if number:
         raise ValueError(f"no arm is called {name!r}; there are {', '.join(ARMS)}")
     match kind:
-        case "stoker":
-            return StokerArm(world, Options(policy=scenario.policy or Policy()))
+        case _ if kind in OURS:
+            options = Options(policy=scenario.policy or Policy(), optimizer=OURS[kind])
+            return StokerArm(world, options)
         case "p0-alone":
             return DirectArm(world, Fixed(1), has_priority=True)
         case "everything" | "priority":

@@ -25,9 +25,11 @@ from stoker.core.events import (
     LeaseGranted,
     LeaseReleased,
     Left,
+    LimitsChanged,
     Progressed,
 )
 from stoker.core.jobs import RetryPolicy, retry_delay_s
+from stoker.core.optimizer import STEP_EVERY_S, Optimizer, OptimizerPolicy, Step
 from stoker.core.policy import Policy
 from stoker.core.reasons import Reason
 from stoker.core.scheduler import Scheduler
@@ -53,6 +55,7 @@ class Options:
     """How the core is run."""
 
     policy: Policy = field(default_factory=Policy)
+    optimizer: OptimizerPolicy = field(default_factory=OptimizerPolicy)
     progress_every_s: float = 1.5
     """The runtime reports four times a second, which would be most of a run's time here; lengths
     are predicted anew only once a second in any case. It divides the optimizer's three seconds."""
@@ -72,6 +75,8 @@ class StokerArm:
         self._world = world
         self._options = options or Options()
         self.scheduler = Scheduler(self._options.policy, world.capacity)
+        self.optimizer = Optimizer(self._options.optimizer)
+        self.steps: list[Step] = []
         self.tickets: dict[RequestId, _Ticket] = {}
         self._events: deque[Event] = deque()
         self._is_handling = False
@@ -94,6 +99,7 @@ class StokerArm:
         kernel.every(HOST_EVERY_S, self._report_host)
         kernel.every(PING_EVERY_S, self._ping)
         kernel.every(self._options.progress_every_s, self._report_progress)
+        kernel.every(STEP_EVERY_S, self._step)
 
     def look(self) -> Look:
         scheduler, now = self.scheduler, self._world.kernel.now
@@ -194,6 +200,12 @@ class StokerArm:
     def _ping(self) -> None:
         available = ENDLESS if self._world.backlog is not None else len(self._table)
         self._tell(JobsAvailable(self._world.kernel.now, available))
+
+    def _step(self) -> None:
+        """One tick of the control loop."""
+        step = self.optimizer.step(self.scheduler.close_window(self._world.kernel.now))
+        self.steps.append(step)
+        self._tell(LimitsChanged(step.at, step.limits))
 
     # ------------------------------------------------------------------ the dispatcher
 
