@@ -33,7 +33,6 @@ BUSY = ClassWindow(
     places=8.0,
     output_tokens=450,
     prompt_tokens=900,
-    final_tokens=1500.0,
     bound={"limit": 1.0},
 )
 NOBODY = ClassWindow()
@@ -48,6 +47,7 @@ def window(tick: int, **changes: object) -> Window:
         p2=BUSY,
         p0_share=0.0,
         is_steady=True,
+        tokens_per_request=1500.0,
         capacity=Capacity(requests=64),
     )
     return replace(blank, **changes)
@@ -159,7 +159,6 @@ CLASSES = st.builds(
     places=st.floats(0.0, 200.0),
     output_tokens=st.integers(0, 10_000),
     prompt_tokens=st.integers(0, 100_000),
-    final_tokens=st.floats(0.0, 1e5),
     bound=SHARES,
     exposures=st.lists(
         st.builds(

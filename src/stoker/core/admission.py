@@ -230,11 +230,14 @@ class Admission:
                 limit,
                 note=note if parked else None,
             )
-        if limits.tokens is not None and priority is not Priority.P0:
-            tokens = self._ledger.final_tokens + load.total_tokens
-            if tokens > limits.tokens:
-                return Explanation(Reason.LIMIT, "limit_tokens", tokens, limits.tokens)
-        return None
+        if limits.tokens is None or priority is Priority.P0:
+            return None
+        if self._ledger.final_tokens + load.total_tokens <= limits.tokens:
+            return None  # not even if all ended at the same instant
+        peak = self._ledger.peak_with(_in_flight(load))
+        if peak <= limits.tokens:
+            return None
+        return Explanation(Reason.LIMIT, "limit_tokens", peak, limits.tokens)
 
     def _thrash(self, priority: Priority, standing: Standing) -> Explanation | None:
         """While calls push each other's prefixes out of the cache, nobody new joins."""
@@ -293,8 +296,12 @@ class Admission:
         if priority is Priority.P0:
             held = ledger.held_tokens - saved + load.prompt_tokens
             return Explanation(Reason.KV_PEAK, "kv_share_p0", held, limit) if held > limit else None
-        candidate = InFlight(load.prompt_tokens, load.output_tokens, load.output_variance)
-        peak = ledger.peak_with(candidate) + margin
+        peak = ledger.peak_with(_in_flight(load)) + margin
         if peak > limit:
             return Explanation(Reason.KV_PEAK, f"kv_share_{priority.label}", peak, limit)
         return None
+
+
+def _in_flight(load: Load) -> InFlight:
+    """A request as the forecast will see it once it runs."""
+    return InFlight(load.prompt_tokens, load.output_tokens, load.output_variance)

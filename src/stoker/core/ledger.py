@@ -202,6 +202,12 @@ class Ledger:
     def in_flight(self) -> list[InFlight]:
         return [one.in_flight for one in self.running.values()]
 
+    def peak(self) -> float:
+        """Expected KV peak of those in flight now, if nobody joins."""
+        if self._envelope is None:
+            self._envelope = Envelope(self.in_flight())
+        return self._envelope.peak()
+
     def peak_with(self, candidate: InFlight) -> float:
         """Expected KV peak if it joined those in flight now."""
         peak = self._peaks.get(candidate)

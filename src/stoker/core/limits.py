@@ -35,7 +35,7 @@ class Limits:
     requests_p2: int | None = None
     """Places, too."""
     tokens: int | None = None
-    """Predicted tokens in flight, all classes together, that P1 and P2 may fill up to."""
+    """Predicted tokens in flight at their peak, all classes together, that P1 and P2 may fill."""
 
     def requests(self, priority: Priority) -> int | None:
         """The ceiling of one class."""

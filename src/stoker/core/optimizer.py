@@ -48,7 +48,7 @@ class Learned:
     position: float
     curvature: float
     tokens: float
-    """Predicted tokens per request at its end."""
+    """KV tokens per request at the forecast peak."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,8 +182,8 @@ class _Class:
             share = prompts / (prompts + seen.output_tokens)
             self._prompt_share += _SHAPE_GAIN * (share - self._prompt_share)
         if self.tokens == 0.0:
-            self.tokens = seen.final_tokens
-        self.tokens += _TOKENS_GAIN * (seen.final_tokens - self.tokens)
+            self.tokens = window.tokens_per_request
+        self.tokens += _TOKENS_GAIN * (window.tokens_per_request - self.tokens)
         self._choose_shape()
 
     def _choose_shape(self) -> None:

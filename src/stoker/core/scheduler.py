@@ -70,12 +70,13 @@ class Scheduler:
 
     def close_window(self, at: float) -> Window:
         """What has happened since the last call, for the optimizer."""
-        state = self.state
+        state, ledger = self.state, self.state.ledger
         state.advance(at)
         return state.meter.close(
             at,
             capacity=state.box.capacity,
             limits=state.box.limits,
+            tokens_per_request=ledger.peak() / len(ledger.running) if ledger.running else 0.0,
             is_thrashing=state.box.thrash.is_on,
             cached_share=state.box.thrash.share,
             is_host_short=state.guard.requests_allowed is not None

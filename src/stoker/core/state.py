@@ -88,6 +88,5 @@ class State:
             at,
             running=counts,
             places=[self.places.count(priority) for priority in Priority],
-            final_tokens=self.ledger.final_tokens,
             is_background=self.admission.background_allowed(at) is None,
         )

@@ -40,8 +40,6 @@ class ClassWindow:
     output_tokens: int = 0
     prompt_tokens: int = 0
     """Prompt tokens that were new: not kept from a preempted run or from a session's last turn."""
-    final_tokens: float = 0.0
-    """Predicted tokens per running request at its end, averaged; 0 while none ran."""
     bound: Mapping[str, float] = field(default_factory=dict)
     """Reason -> share of the window in which it kept the next one out; the rest: nobody waited."""
     exposures: tuple[Exposure, ...] = ()
@@ -60,6 +58,8 @@ class Window:
     """Share of the window in which P0 held the box, or background work was still coming back."""
     is_steady: bool
     """The engine was up all the time, and its limits did not change."""
+    tokens_per_request: float = 0.0
+    """Forecast peak of the KV cache per running request, at the end; 0 while none runs."""
     engine_preemptions: float = 0.0
     """Running requests that the engine itself threw out for want of KV cache."""
     is_thrashing: bool = False
@@ -88,7 +88,6 @@ class _Sums:
 
     running_s: float = 0.0
     places_s: float = 0.0
-    final_tokens_s: float = 0.0
     output_tokens: int = 0
     prompt_tokens: int = 0
     bound_s: dict[Reason, float] = field(default_factory=dict)
@@ -101,7 +100,6 @@ class _Sums:
             places=self.places_s * per_s,
             output_tokens=self.output_tokens,
             prompt_tokens=self.prompt_tokens,
-            final_tokens=self.final_tokens_s / self.running_s if self.running_s > 0.0 else 0.0,
             bound={reason.value: s * per_s for reason, s in self.bound_s.items()},
             exposures=tuple(self.exposures),
         )
@@ -128,7 +126,6 @@ class WindowMeter:
         *,
         running: Sequence[int],
         places: Sequence[int],
-        final_tokens: float,
         is_background: bool,
     ) -> None:
         """Everything has been as it is from the last event until `at`."""
@@ -138,12 +135,9 @@ class WindowMeter:
         if seconds <= 0.0:
             return
         self._at = at
-        everyone = sum(running)
         for sums, count, taken, bound in zip(self._sums, running, places, self.bound, strict=True):
             sums.running_s += count * seconds
             sums.places_s += taken * seconds
-            if count:
-                sums.final_tokens_s += final_tokens * count / everyone * seconds
             if bound is not None:
                 sums.bound_s[bound] = sums.bound_s.get(bound, 0.0) + seconds
         if not is_background:
@@ -195,6 +189,7 @@ class WindowMeter:
         *,
         capacity: Capacity,
         limits: Limits,
+        tokens_per_request: float = 0.0,
         is_thrashing: bool = False,
         is_host_short: bool = False,
         cached_share: float | None = None,
@@ -213,6 +208,7 @@ class WindowMeter:
             p2=p2,
             p0_share=self._p0_s / seconds if seconds > 0.0 else 0.0,
             is_steady=self._is_steady,
+            tokens_per_request=tokens_per_request,
             engine_preemptions=0.0 if before is None or now is None else max(0.0, now - before),
             is_thrashing=is_thrashing,
             is_host_short=is_host_short,
