@@ -152,7 +152,7 @@ def test_every_scenario_says_what_happens_and_measures_after_its_warm_up(name):
 
 @pytest.mark.parametrize("arm", ["nobody", "fixed:0", "fixed:many", "aimd:3"])
 def test_an_unknown_arm_is_refused_with_the_list(arm):
-    with pytest.raises(ValueError, match="there are stoker, p0-alone"):
+    with pytest.raises(ValueError, match="there are stoker, guard-only"):
         run(SMALL, arm)
 
 
