@@ -15,6 +15,8 @@ AGENTS = ("agents", "agents-slow", "agents-gb10", "agents-background")
 DRIFTING = ("drift", "flip")
 LEASED = ("azure-leases", "mission-people")
 BURSTY = ("azure-bursts", *LEASED)
+UNTHROTTLED = 48
+"""The cap that the target for P2 beside P0 was first stated against."""
 
 
 # ---------------------------------------------------------------------------- figures
@@ -304,7 +306,10 @@ def _protection(name: str, results: Results) -> Iterator[Target]:
         yield Target("P0 E2E p50 in a lease / alone", name, e2e, 1.25, "≤", _two, note)
     if name in BURSTY:
         kept = of_oracle(results, "stoker")
-        yield Target("P2 kept at a third of P0 duty", name, kept, 0.75, "≥", _two)
+        capped = min(fixed_arms(results), key=lambda arm: abs(int(arm[6:]) - UNTHROTTLED))
+        ratio = _ratio(mean(results["stoker"], output), mean(results[capped], output))
+        note = f"of {capped}'s: {_two(ratio)}"
+        yield Target("P2 kept at a third of P0 duty", name, kept, 0.75, "≥", _two, note)
     yield from _forecasts(name, results["stoker"])
 
 
