@@ -117,6 +117,14 @@ def test_a_limit_on_agents_counts_sessions():
 
 
 @pytest.mark.slow
+def test_an_engine_may_idle_while_the_only_session_thinks():
+    load = AgentLoad(sessions=2, turns=4, output_mean=40, think_mean_s=20.0, spread_s=0.0)
+    report = run(replace(SMALL, interactive=None, background=None, agents=load), "fixed:1")
+
+    assert report.violations == ()
+
+
+@pytest.mark.slow
 def test_stoker_stops_before_a_co_tenant_freezes_the_host():
     taken = ((100.0, 12 * GIB), (105.0, 17 * GIB), (160.0, 0))
     host = HostModel(64 * GIB, 40 * GIB, cotenant=taken, kv_token_bytes=400_000)

@@ -95,7 +95,12 @@ class DirectArm:
         self._fill()
 
     def look(self) -> Look:
-        return Look(limit=self._rule.limit, waiting=len(self._paused) + len(self._held_back))
+        is_full = len(self._sessions) >= self._rule.limit
+        return Look(
+            limit=self._rule.limit,
+            waiting=len(self._paused) + len(self._held_back),
+            excuse="sessions that think hold every place" if is_full else None,
+        )
 
     def jobs_outside(self) -> int:
         return sum(1 for request in self._again if not request.session)
