@@ -82,6 +82,13 @@ def test_it_does_not_speak_of_one_alone_when_only_a_full_box_was_seen():
     assert curve.batch_max(0.03) == 0
 
 
+def test_a_stair_between_two_batch_sizes_is_not_smoothed_over():
+    curve = taught({1: 0.021, 2: 0.03, 4: 0.032, 6: 0.045, 8: 0.045, 9: 0.066, 16: 0.066})
+
+    assert curve.batch_max(0.05) == 8
+    assert curve.step_s(9) == pytest.approx(0.066, rel=0.05)
+
+
 def test_a_few_wild_samples_do_not_move_it():
     curve = taught({1: 0.01, 8: 0.02}, samples=20)
     for index in range(5):
@@ -210,6 +217,17 @@ def test_seconds_in_which_a_prompt_is_read_do_not_count_as_slow_decoding():
     engine.decode(4.0, 0.5)
 
     assert engine.it.state.service.step_s(1) == pytest.approx(0.02, rel=0.05)
+
+
+def test_answers_that_are_over_between_two_reports_are_measured_as_a_whole():
+    engine = Engine()
+    for index in range(30):
+        id = engine.start(f"{index}", 500, reading_s=0.02)
+        engine.tokens[id] = 51
+        engine.now += 50 * 0.006
+        engine.end(id, 500)
+
+    assert engine.it.state.service.step_s(1) == pytest.approx(0.006, rel=0.02)
 
 
 def test_prefill_is_learned_from_first_tokens_and_only_for_what_was_not_cached():

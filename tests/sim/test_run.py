@@ -56,7 +56,8 @@ def test_a_report_survives_its_json():
 
 @pytest.mark.slow
 def test_stoker_keeps_the_box_clear_for_people_where_a_limit_cannot():
-    alone, stoker, capped = (run(SMALL, arm).people for arm in ("p0-alone", "stoker", "fixed:16"))
+    leased = replace(SMALL, interactive=replace(PEOPLE, has_leases=True))
+    alone, stoker, capped = (run(leased, arm).people for arm in ("p0-alone", "stoker", "fixed:16"))
 
     assert stoker.e2e_p50_s < 1.3 * alone.e2e_p50_s
     assert capped.e2e_p50_s > 2.0 * alone.e2e_p50_s

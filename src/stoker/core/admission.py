@@ -265,7 +265,7 @@ class Admission:
         held = self._hold.is_held(at)
         steps = policy.prefill_debt_steps_p0 if held else policy.prefill_debt_steps
         limit = steps * self._box.capacity.prefill_tokens_per_step
-        limit = min(limit, self._beside_p0.debt_tokens_max())
+        limit = min(limit, self._beside_p0.debt_tokens_max()) if held else limit
         if unread + load.unread_tokens > limit:
             knob = "prefill_debt_steps_p0" if held else "prefill_debt_steps"
             return Explanation(Reason.PREFILL_DEBT, knob, unread + load.unread_tokens, limit)

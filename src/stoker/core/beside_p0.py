@@ -7,7 +7,6 @@ a time between tokens, under a lease the pace of being alone. Nothing here chang
 from __future__ import annotations
 
 import math
-from typing import Final
 
 from stoker.core.box import Box
 from stoker.core.hold import P0Hold
@@ -18,10 +17,6 @@ from stoker.core.reasons import Explanation, Reason
 from stoker.core.resuming import Resuming
 from stoker.core.service_curve import ServiceCurve
 from stoker.core.work import Priority
-
-_SLACK: Final = 1.1
-"""Who is in is sent away only when a promise is missed by more than a tenth: no coming and going
-with every question."""
 
 
 class BesideP0:
@@ -48,32 +43,37 @@ class BesideP0:
 
     def allowed(self) -> int:
         """C0: background requests that may be in the engine while P0 holds the box."""
-        return self._most(slack=1.0)
+        return self._most(spare=1)
 
     def tolerated(self) -> int:
-        """The same for those that are in already when another P0 request comes."""
-        return self._most(slack=_SLACK)
+        """The same for those that are in already when another P0 request comes: it takes the place
+        that was spared for it, so that nobody comes and goes with every question."""
+        return max(self._most(spare=1), self._most(spare=0))
 
-    def _most(self, *, slack: float) -> int:
+    def _most(self, *, spare: int) -> int:
         policy, service = self._policy, self._service
         if policy.p2_during_p0 is not None:
             return policy.p2_during_p0
         # Those who are not background decode in the same step; one more P0 may come any moment.
-        others = self.hold.requests + 1 + self._ledger.count(Priority.P1)
-        most = service.batch_max(slack * policy.p0_itl_target_s) or 0
+        others = self.hold.requests + spare + self._ledger.count(Priority.P1)
+        most = service.batch_max(policy.p0_itl_target_s) or 0
         if self.hold.has_lease:
-            alone_s = service.step_s(others)
-            slowdown = slack * policy.p0_lease_slowdown
-            most = min(most, 0 if alone_s is None else service.batch_max(slowdown * alone_s) or 0)
+            alone_s = service.step_s(max(1, others))
+            limit_s = policy.p0_lease_slowdown * (alone_s or 0.0)
+            most = min(most, service.batch_max(limit_s) or 0)
         slots = self._box.capacity.requests
         return max(0, min(most - others, slots - policy.reserve(slots)[0]))
 
     def joining(self, load: Load) -> Explanation | None:
         """Why a background request may not join now: P0 would feel its prompt being read."""
-        if self.may_be_read(load.unread_tokens):
+        if not self.is_learned:
             return None
-        read_s = self._service.prefill_s(load.unread_tokens)
+        is_continued = load.cached_tokens > 0
+        read_s = self._felt_s(load.unread_tokens, is_continued=is_continued)
         limit_s = self._policy.p0_itl_target_s
+        is_leased = self.hold.has_lease and not is_continued
+        if read_s is not None and read_s <= limit_s and not is_leased:
+            return None
         return Explanation(Reason.P0_LEASE, "p0_itl_target_s", measured=read_s, limit=limit_s)
 
     def may_be_read(self, tokens: int) -> bool:
@@ -82,6 +82,16 @@ class BesideP0:
             return True
         read_s = self._service.prefill_s(tokens)
         return read_s is not None and read_s <= self._policy.p0_itl_target_s
+
+    def _felt_s(self, tokens: float, *, is_continued: bool) -> float | None:
+        """The gap between two of P0's tokens in which the engine reads so many of ours.
+
+        Continued jobs are few, and reading them is all that counts; new ones may join all the time,
+        so with each of them the whole step must keep to P0's time.
+        """
+        read_s = self._service.prefill_s(tokens)
+        step_s = 0.0 if is_continued else self._service.step_s(max(1, self._ledger.decoding))
+        return None if read_s is None or step_s is None else read_s + step_s
 
     def debt_tokens_max(self) -> float:
         """Background prompt tokens that the engine reads within P0's time between tokens."""
@@ -92,5 +102,11 @@ class BesideP0:
         """Jobs in the store that are known to join cheaply; `None` = no need to know."""
         if not self.is_learned:
             return None
-        tokens = self._service.prefill_tokens_max(self._policy.p0_itl_target_s)
+        limit_s = self._policy.p0_itl_target_s
+        new_tokens = self._resuming.new_prompt_tokens(at)
+        if new_tokens is not None and not self.hold.has_lease:
+            felt_s = self._felt_s(new_tokens, is_continued=False)
+            if felt_s is not None and felt_s <= limit_s:
+                return self._box.capacity.requests
+        tokens = self._service.prefill_tokens_max(limit_s)
         return 0 if tokens is None else self._resuming.returning(at, tokens)

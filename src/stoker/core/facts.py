@@ -132,7 +132,7 @@ class Facts:
         load = state.predictor.estimate(request)
         cached = state.resuming.cached_tokens(request, load.prompt_tokens, at)
         load = replace(load, cached_tokens=cached) if cached else load
-        state.resuming.arrived(request)
+        state.resuming.arrived(request, load.prompt_tokens)
         state.stories.arrived(request, load, at)
         refusal = self._refusal(request) or state.admission.never_fits(request, load)
         if refusal is not None:

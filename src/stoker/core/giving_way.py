@@ -85,7 +85,7 @@ class GivingWay:
         for waiting in state.queues.of_class(Priority.P2) if not has_room else ():
             state.resuming.sent_back(waiting.request, waiting.load, at)
         if has_room:
-            state.resuming.misled()
+            state.resuming.misled(at)
         yield from self.send_back_waiting_jobs(cause)
 
     def _shed(

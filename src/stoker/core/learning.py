@@ -68,6 +68,7 @@ class Learning:
 
     def left(self, running: Running, event: Left) -> None:
         """Remember it for the next progress report: whoever takes its place need not wait."""
+        self._meter.left(event.at, running, event.usage)
         self._window.note_left(running, event)
         self._unlearned.append((running, event))
         if len(self._unlearned) >= _UNLEARNED_MAX:

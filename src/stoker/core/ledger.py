@@ -23,7 +23,9 @@ class Reading:
     others_tokens: float
     """Prompt tokens of others that were read meanwhile."""
     decoding: int
-    """Requests that were decoding at the end of it."""
+    """Others that were decoding at the end of it."""
+    prompts_read: int
+    """`Ledger.prompts_read` then, itself included."""
 
 
 @dataclass(slots=True)
@@ -128,9 +130,11 @@ class Ledger:
         if running.first_token_at is None:
             running.first_token_at = at
             others = self.read_tokens - running.read_before
-            running.reading = Reading(at - running.dispatched_at, others, self.decoding)
             self.read_tokens += running.load.unread_tokens
             self.prompts_read += 1
+            running.reading = Reading(
+                at - running.dispatched_at, others, self.decoding, self.prompts_read
+            )
             self.decoding += 1
             if running.request.priority is Priority.P2:
                 self.unread_p2_tokens -= running.load.unread_tokens

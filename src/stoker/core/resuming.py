@@ -23,6 +23,10 @@ _FAMILIES_MAX: Final = 512
 _RETURNING_MAX: Final = 1024
 _STAYS_CACHED_S: Final = 600.0
 """A job taken back longer ago is not counted on to find its prefix."""
+_PROMPT_GAIN: Final = 0.1
+_PROMPT_MARGIN: Final = 1.25
+_MISLED_S: Final = 30.0
+"""After a job that could not join, none but known ones are fetched for so long."""
 _DECODE_PER_PREFILL: Final = 10.0
 """Cost of an output token in prompt tokens, while the service curve does not say."""
 
@@ -43,6 +47,8 @@ class Resuming:
         self._does_engine_tell = False
         self._continues: dict[tuple[str, str], float] = {}
         self._returning: dict[RequestId, _TakenBack] = {}
+        self._prompt_tokens: float | None = None
+        self._misled_at = float("-inf")
 
     # ------------------------------------------------------------------ what happened
 
@@ -64,8 +70,11 @@ class Resuming:
         if request.resumed_tokens > 0:
             self._returning[request.id] = _TakenBack(at, load.prompt_tokens)
 
-    def arrived(self, request: Request) -> None:
+    def arrived(self, request: Request, prompt_tokens: int) -> None:
         """A job is here (again): learn whether its like can be continued."""
+        if request.job_id is not None and not request.resumed_tokens:
+            mean = prompt_tokens if self._prompt_tokens is None else self._prompt_tokens
+            self._prompt_tokens = mean + _PROMPT_GAIN * (prompt_tokens - mean)
         before = self._returning.pop(request.id, None)
         if before is None:
             return
@@ -76,9 +85,10 @@ class Resuming:
         if len(self._continues) > _FAMILIES_MAX:
             del self._continues[next(iter(self._continues))]
 
-    def misled(self) -> None:
+    def misled(self, at: float) -> None:
         """A job came that could not join: what is in the store is not what was thought."""
         self._returning.clear()
+        self._misled_at = at
 
     def learn(self, running: Running, usage: Usage | None) -> None:
         """A run is over; if it was a continued one, see how much of its prompt was cached."""
@@ -126,6 +136,12 @@ class Resuming:
         return sum(
             share * one.prompt_tokens <= unread_tokens_max for one in self._returning.values()
         )
+
+    def new_prompt_tokens(self, at: float) -> float | None:
+        """What a job from the store has to read, as they come lately; `None` while that misled."""
+        if self._prompt_tokens is None or at - self._misled_at < _MISLED_S:
+            return None
+        return _PROMPT_MARGIN * self._prompt_tokens
 
     def loss_tokens(self, running: Running) -> float:
         """What taking it back costs, in prompt tokens to read."""

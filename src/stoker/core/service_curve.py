@@ -29,6 +29,10 @@ _CLIP: Final = 0.3
 _SHIFTED_SAMPLES: Final = 6
 """So many such samples in a row, all on one side, are no outliers: the engine has changed."""
 _STALE_SHARE: Final = 0.02
+_STAIR_SHARE: Final = 0.97
+"""What was seen at a batch holds for it and all larger ones, less this for noise: an engine pads
+batches up to its next CUDA graph, and a smooth curve would step over the stair."""
+_STAIR_SAMPLES: Final = 2.0
 _WEIGHT_MAX: Final = 20.0
 """Of one bin in the fit, so that an hour at one batch size does not drown the others."""
 
@@ -151,6 +155,7 @@ class ServiceCurve:
         self._line = _Line()
         self._fit: tuple[float, float, float] | None = None
         self._fitted_at = float("-inf")
+        self._stairs: list[tuple[float, float]] = []
         self._seen = (math.inf, 0.0)
         self._samples = 0.0
 
@@ -199,7 +204,8 @@ class ServiceCurve:
         if not low / _REACH <= batch <= high * _REACH:
             return None
         a, b, gamma = self._fit
-        return float(a + b * batch**gamma)
+        seen_s = max((step_s for edge, step_s in self._stairs if edge <= batch), default=0.0)
+        return max(seen_s, float(a + b * batch**gamma))
 
     def batch_max(self, itl_s: float) -> int | None:
         """Largest batch whose step is within `itl_s`, as far as is known; 0 = not even one."""
@@ -208,10 +214,12 @@ class ServiceCurve:
         a, b, gamma = self._fit
         if itl_s < a:
             return 0
-        reach = self.batch_reach
-        if a + b * reach**gamma <= itl_s:
-            return reach
-        batch = math.floor(((itl_s - a) / b) ** (1.0 / gamma) + 1e-9)
+        batch = self.batch_reach
+        if a + b * batch**gamma > itl_s:
+            batch = math.floor(((itl_s - a) / b) ** (1.0 / gamma) + 1e-9)
+        for edge, step_s in self._stairs:
+            if step_s > itl_s:
+                batch = min(batch, math.ceil(edge) - 1)
         return batch if batch >= self._seen[0] / _REACH else 0
 
     def prefill_s(self, tokens: float, *, prompts: int = 1) -> float | None:
@@ -300,12 +308,21 @@ class ServiceCurve:
         ]
         self._samples = sum(one.samples for one in self._bins.values())
         self._seen = (min(p[0] for p in points), max(p[0] for p in points))
+        self._stairs = [
+            (_lower_edge(index), math.exp(one.log_step) * _STAIR_SHARE)
+            for index, one in self._bins.items()
+            if one.samples >= _STAIR_SAMPLES and at - one.at < _FORGET_S
+        ]
         anchor = max(points, key=lambda point: point[2])
         scale = anchor[1] / _prior(anchor[0])
         points += [
             (batch, scale * _prior(batch), _PRIOR_WEIGHT) for batch in (1.0, self._seen[1] * _REACH)
         ]
         self._fit = min((_solve(points, gamma) for gamma in _GAMMAS), key=lambda fit: fit[1])[0]
+
+
+def _lower_edge(index: int) -> float:
+    return math.exp2((index - 0.5) / _BINS_PER_OCTAVE)
 
 
 def _prior(batch: float) -> float:

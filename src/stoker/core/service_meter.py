@@ -169,6 +169,22 @@ class ServiceMeter:
             return False
         return age > 4.0 * (self._curve.prefill_s(running.load.prompt_tokens) or _SILENT_S)
 
+    def left(self, at: float, running: Running, usage: Usage | None) -> None:
+        """A whole answer beside which no prompt was read and the batch stayed: its own mean step.
+
+        Where answers are over in a second, progress reports say next to nothing.
+        """
+        reading, first, ledger = running.reading, running.first_token_at, self._ledger
+        if usage is None or reading is None or first is None or at <= first:
+            return
+        before, now = reading.decoding + 1, ledger.decoding + 1
+        is_changed = abs(before - now) > _BATCH_CHANGE * before
+        is_mixed = ledger.prompts_read != reading.prompts_read or len(ledger.running) >= now
+        if usage.output_tokens > _STEPS_MIN and not is_changed and not is_mixed:
+            step_s = (at - first) / (usage.output_tokens - 1)
+            weight = min(1.0, (at - first) / _WINDOW_MIN_S)
+            self._curve.note_step(at, (before + now) / 2, step_s, weight=weight)
+
     def finished(self, at: float, running: Running, usage: Usage) -> None:
         """Now it is known how much of its prompt was cached: learn what reading the rest took."""
         reading = running.reading
