@@ -136,7 +136,7 @@ def test_margin_stays_within_its_limits_whatever_comes(misses: list[bool]) -> No
     for is_miss in misses:
         forecast.settle(100.0, 150.0 if is_miss else 50.0)
 
-        assert 0.0 <= forecast.z <= PeakForecast.Z_MAX
+        assert PeakForecast.Z_MIN <= forecast.z <= PeakForecast.Z_MAX
     assert forecast.count == len(misses)
     assert 0.0 <= forecast.coverage <= 1.0
 
@@ -154,7 +154,7 @@ def test_forecast_that_is_passed_is_judged_at_once_and_raises_the_margin() -> No
     forecast.update(2.0, {A: 111})
 
     assert (forecast.count, forecast.coverage) == (1, 0.0)
-    assert forecast.z == pytest.approx(before + 0.0475)
+    assert forecast.z == pytest.approx(before + 0.95 * PeakForecast.GAMMA)
 
 
 def test_forecast_holds_when_all_of_its_requests_have_left() -> None:

@@ -92,6 +92,10 @@ def _halves(one: InFlight) -> tuple[tuple[float, int], tuple[float, int]]:
     return (-mean - spread, held), (spread - mean if mean > spread else 0.0, held)
 
 
+_FEW: Final = 0.25
+"""When less than this share of a set is left, its peak lies behind it."""
+
+
 @dataclass(slots=True)
 class _Open:
     """A forecast whose truth is not known yet."""
@@ -112,14 +116,15 @@ class PeakForecast:
     all of the set has left or the horizon is over.
     """
 
+    Z_MIN: Final = -2.0
     Z_MAX: Final = 4.0
-    GAMMA: Final = 0.05
+    GAMMA: Final = 0.2
     MISS_RATE: Final = 0.05
     WINDOW: Final = 256
     """Judged forecasts that `coverage` and `mean_over_estimate` speak about."""
 
     def __init__(
-        self, *, interval_s: float = 5.0, horizon_s: float = 60.0, open_max: int = 8
+        self, *, interval_s: float = 5.0, horizon_s: float = 300.0, open_max: int = 24
     ) -> None:
         # Where it settles in simulation is 0 to 2, by how alike the lengths are (ADR 0006).
         self.z = 1.0
@@ -172,7 +177,8 @@ class PeakForecast:
         for one in self._open:
             present = [held[known] for known in one.ids if known in held]
             one.realised = max(one.realised, sum(present))
-            if not present or one.realised > one.forecast or at >= one.until:
+            is_past = len(present) < len(one.ids) * _FEW or at >= one.until
+            if not present or is_past or one.realised > one.forecast:
                 self.settle(one.forecast, one.realised)
             else:
                 still_open.append(one)
@@ -182,6 +188,6 @@ class PeakForecast:
         """Learn from one forecast and the peak that really came."""
         is_miss = realised > forecast
         step = self.GAMMA * (is_miss - self.MISS_RATE)
-        self.z = min(max(self.z + step, 0.0), self.Z_MAX)
+        self.z = min(max(self.z + step, self.Z_MIN), self.Z_MAX)
         self.count += 1
         self._judged.append((not is_miss, forecast / realised - 1.0 if realised > 0.0 else 0.0))

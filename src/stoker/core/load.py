@@ -38,6 +38,10 @@ LeafKey = tuple[str, str, int, int]
 _WEIGHT_MIN: Final = 0.02
 """Groups that would weigh less than this together are not asked: it is done for every running
 request several times a second."""
+_PRIOR_SHARE: Final = 0.25
+_PRIOR_MAX_TOKENS: Final = 4096.0
+"""Where nothing is known, a large `max_tokens` says something after all: who asks for 16,000 tokens
+rarely writes 256. Too long costs a slow minute; too short fills the cache with what cannot end."""
 _ERROR_STEP: Final = 1 / 64
 _RATIO_STEP: Final = 1 / 64
 
@@ -230,6 +234,7 @@ class LoadPredictor:
             # The prior is exponential: memoryless, and as wide as a length can reasonably be.
             prior = PRIOR_MEAN_TOKENS
             if bound is not None:
+                prior = max(prior, min(_PRIOR_MAX_TOKENS, _PRIOR_SHARE * bound))
                 prior = max(0.0, min(prior, bound - bin_floor(index)))
             mean += weight * prior
             second += weight * 2.0 * prior * prior
