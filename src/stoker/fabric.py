@@ -1,4 +1,4 @@
-"""The fabric: the one place that knows every part. It builds them, owns them, and has five verbs.
+"""The fabric: five verbs over the parts of one service (`assembly.py` builds and runs them).
 
 async with Fabric.open(config) as fabric:
     async with await fabric.allocate_p0_priority(30):
@@ -9,7 +9,6 @@ async with Fabric.open(config) as fabric:
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -17,18 +16,16 @@ from typing import Any
 
 import msgspec
 
+from stoker.assembly import Assembly
 from stoker.config import Config
 from stoker.core.errors import (
-    EngineInterrupted,
     InvalidRequest,
     JobFailed,
     JobNotDone,
     NotFound,
 )
-from stoker.core.events import DrainRequested
-from stoker.core.jobs import JobState, RetryPolicy
+from stoker.core.jobs import JobState
 from stoker.core.reasons import Explanation, Reason
-from stoker.core.scheduler import Scheduler
 from stoker.core.snapshot import Snapshot, Story
 from stoker.core.views import why_background_waits
 from stoker.core.work import JobId, LeaseId, Priority, RequestId
@@ -44,19 +41,13 @@ from stoker.ports import (
     NewJob,
 )
 from stoker.runtime import intake
-from stoker.runtime.calls import Calls
 from stoker.runtime.clock import SystemClock
-from stoker.runtime.dispatcher import Dispatcher
-from stoker.runtime.engine_monitor import EngineMonitor, EngineStatus
-from stoker.runtime.housekeeping import Housekeeping
-from stoker.runtime.ids import Ids
+from stoker.runtime.engine_monitor import EngineStatus
 from stoker.runtime.intake import Inference
-from stoker.runtime.job_runner import JobRunner
-from stoker.runtime.leases import Lease, Leases
-from stoker.runtime.meter import ClassMeter, Meter
+from stoker.runtime.leases import Lease
+from stoker.runtime.meter import ClassMeter
 from stoker.runtime.recorder import EventLog
 from stoker.runtime.request_call import Call
-from stoker.runtime.waiters import Waiters
 from stoker.wiring import build_engine, build_store
 
 __all__ = ["Call", "Fabric", "FabricSnapshot", "Lease", "P2Submission"]
@@ -105,35 +96,9 @@ class Fabric:
         self.jobs = store
         self.clock = clock
         self.log = log
-        self.ids = Ids(clock)
-        self.meter = Meter()
-        self._scheduler = Scheduler(config.policy)
-        self._dispatcher = Dispatcher(self._scheduler, clock, log)
-        self._waiters = Waiters(store, clock)
-        self._leases = Leases(self._dispatcher, config.policy, clock, self.ids)
-        self._monitor = EngineMonitor(
-            engine, self._dispatcher, clock, hang_timeout_s=config.engine.hang_timeout_s, host=host
-        )
-        self._calls = Calls(engine, self._dispatcher, self._monitor, self.meter, clock)
-        settings = config.jobs
-        self._runner = JobRunner(
-            store,
-            engine,
-            self._dispatcher,
-            self._calls,
-            self._waiters,
-            clock,
-            lease_s=settings.lease_s,
-            retry=RetryPolicy(
-                settings.max_attempts,
-                settings.first_delay_s,
-                settings.factor,
-                settings.max_delay_s,
-            ),
-        )
-        self._housekeeping = Housekeeping(
-            store, self._runner, self._waiters, clock, retention_s=settings.retention_s
-        )
+        self._parts = Assembly(config, engine=engine, store=store, clock=clock, log=log, host=host)
+        self.ids = self._parts.ids
+        self.meter = self._parts.meter
         self._opened_at = clock.monotonic()
 
     # ------------------------------------------------------------------ life
@@ -177,47 +142,23 @@ class Fabric:
                 fabric = cls(config, engine=engine, store=store, clock=clock, log=log, host=host)
                 if orphans:
                     fabric.log.record("JobsRescued", clock.monotonic(), {"count": orphans})
-                async with fabric._running():
+                async with fabric._parts.running():
                     yield fabric
             finally:
                 await engine.stop()
         finally:
             await store.close()
 
-    @asynccontextmanager
-    async def _running(self) -> AsyncGenerator[None]:
-        error: Exception | None = None
-        async with asyncio.TaskGroup() as tasks:
-            loops = [
-                tasks.create_task(self._monitor.run(), name="engine monitor"),
-                tasks.create_task(self._runner.run(), name="job runner"),
-                tasks.create_task(self._housekeeping.run(), name="housekeeping"),
-            ]
-            try:
-                yield
-            except Exception as caught:  # noqa: BLE001 - the caller's own; raised again below
-                error = caught
-            finally:
-                await self.drain()
-                for loop in loops:
-                    loop.cancel()
-                self._dispatcher.close()
-        if error is not None:  # as it was, not wrapped in the group's
-            raise error
-
     async def drain(self, timeout_s: float | None = None) -> None:
         """Take nobody new, give background work back to the store, let the others finish.
 
         Those that have not finished after `timeout_s` (server.drain_timeout_s) are broken off.
         """
-        self._dispatcher.tell(DrainRequested(self.clock.monotonic()))
-        limit_s = self.config.server.drain_timeout_s if timeout_s is None else timeout_s
-        await self._dispatcher.wait_empty(limit_s)
-        self._dispatcher.interrupt_all(EngineInterrupted("the service is shutting down"))
+        await self._parts.drain(timeout_s)
 
     async def wait_ready(self) -> None:
         """Return when the engine has proved that it works."""
-        await self._monitor.wait_ready()
+        await self._parts.monitor.wait_ready()
 
     # ------------------------------------------------------------------ the five verbs
 
@@ -226,7 +167,7 @@ class Fabric:
 
         Raises `InvalidRequest` for a time that is not in (0, policy.lease_max_s].
         """
-        return self._leases.grant(seconds)
+        return self._parts.leases.grant(seconds)
 
     def run_p0(self, request: Json) -> Call:
         """Run an interactive request: `await` it for the answer, or `async for` over its chunks."""
@@ -258,7 +199,7 @@ class Fabric:
         Raises `NotFound`, `JobNotDone` after `timeout_s`, and `JobFailed` when it was cancelled
         or discarded.
         """
-        job = await self._waiters.wait(job_id, timeout_s)
+        job = await self._parts.waiters.wait(job_id, timeout_s)
         if not job.state.is_final:
             raise JobNotDone(f"job {job_id} is still {job.state.value}; await it again")
         if job.state is not JobState.COMPLETED:
@@ -281,7 +222,7 @@ class Fabric:
         """
         request = inference.request
         call = EngineCall(request.id, inference.endpoint, inference.body, request.priority)
-        async with self._calls.open(request, call) as answer:
+        async with self._parts.calls.open(request, call) as answer:
             yield answer
 
     async def submit(self, submissions: Sequence[P2Submission]) -> list[Enqueued]:
@@ -289,7 +230,7 @@ class Fabric:
         now = self.clock.wall()
         jobs = [self._new_job(submission, now) for submission in submissions]
         enqueued = await self.jobs.enqueue(jobs, now=now)
-        self._runner.note_enqueued(sum(one.is_new for one in enqueued))
+        self._parts.runner.note_enqueued(sum(one.is_new for one in enqueued))
         return enqueued
 
     def _new_job(self, submission: P2Submission, now: float) -> NewJob:
@@ -320,29 +261,29 @@ class Fabric:
 
     async def wait_job(self, job_id: JobId, timeout_s: float) -> Job:
         """The job's row when it is final, or as it is after `timeout_s`. Raises `NotFound`."""
-        return await self._waiters.wait(job_id, timeout_s)
+        return await self._parts.waiters.wait(job_id, timeout_s)
 
     async def cancel_job(self, job_id: JobId) -> Job:
         """Cancel it, waiting or running. Raises `NotFound`, or `Conflict` when it is over."""
-        return await self._runner.cancel(job_id)
+        return await self._parts.runner.cancel(job_id)
 
     async def retry_job(self, job_id: JobId) -> Job:
         """Give a discarded or cancelled job a new life. Raises `NotFound`, `Conflict`."""
         job = await self.jobs.retry(job_id, now=self.clock.wall())
-        self._runner.note_enqueued(1)
+        self._parts.runner.note_enqueued(1)
         return job
 
     def leases(self) -> list[Lease]:
         """The active P0 leases, oldest first."""
-        return self._leases.active()
+        return self._parts.leases.active()
 
     async def extend_lease(self, lease_id: LeaseId, seconds: float) -> Lease:
         """Let a lease end `seconds` from now. Raises `NotFound`, `InvalidRequest`."""
-        return self._leases.extend(lease_id, seconds)
+        return self._parts.leases.extend(lease_id, seconds)
 
     async def release_lease(self, lease_id: LeaseId) -> None:
         """End a lease now. Raises `NotFound` when it is not active."""
-        if not self._leases.release(lease_id):
+        if not self._parts.leases.release(lease_id):
             raise NotFound(f"no active P0 lease {lease_id}; it has ended, or never was")
 
     async def models(self) -> tuple[int, bytes]:
@@ -355,21 +296,21 @@ class Fabric:
     def snapshot(self) -> FabricSnapshot:
         """The state of everything, now (job counts: of the last second)."""
         now = self.clock.monotonic()
-        jobs = self._runner.counts
+        jobs = self._parts.runner.counts
         is_waiting = bool(jobs[JobState.AVAILABLE])
         return FabricSnapshot(
-            scheduler=self._scheduler.snapshot(now),
-            engine=self._monitor.status(),
+            scheduler=self._parts.scheduler.snapshot(now),
+            engine=self._parts.monitor.status(),
             jobs=jobs,
             meters={priority: self.meter.of(priority, now) for priority in Priority},
-            jobs_held=self._runner.held,
+            jobs_held=self._parts.runner.held,
             uptime_s=now - self._opened_at,
             background_waits_for=self._why_background_waits().reason if is_waiting else None,
         )
 
     async def explain(self, id: str) -> Story:
         """Why a request or a job is where it is, and its story. Raises `NotFound`."""
-        story = self._scheduler.explain(RequestId(id), self.clock.monotonic())
+        story = self._parts.scheduler.explain(RequestId(id), self.clock.monotonic())
         if story is not None and story.state != "gone":
             return story
         try:
@@ -389,10 +330,10 @@ class Fabric:
         if job.state is JobState.AVAILABLE:
             return str(self._why_background_waits().reason.value)
         if job.state is JobState.RUNNING:
-            story = self._scheduler.explain(RequestId(job.id), self.clock.monotonic())
+            story = self._parts.scheduler.explain(RequestId(job.id), self.clock.monotonic())
             if story is not None and story.explanation is not None:
                 return str(story.explanation.reason.value)
         return None
 
     def _why_background_waits(self) -> Explanation:
-        return why_background_waits(self._scheduler.state, self.clock.monotonic())
+        return why_background_waits(self._parts.scheduler.state, self.clock.monotonic())

@@ -1,0 +1,104 @@
+"""Every part of one running service: built from the configuration, introduced to each other, and
+kept running. What callers do with them is `fabric.py`'s.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
+from stoker.config import Config
+from stoker.core.errors import EngineInterrupted
+from stoker.core.events import DrainRequested
+from stoker.core.jobs import RetryPolicy
+from stoker.core.scheduler import Scheduler
+from stoker.ports import Clock, Engine, HostReader, JobStore
+from stoker.runtime.calls import Calls
+from stoker.runtime.dispatcher import Dispatcher
+from stoker.runtime.engine_monitor import EngineMonitor
+from stoker.runtime.housekeeping import Housekeeping
+from stoker.runtime.ids import Ids
+from stoker.runtime.job_runner import JobRunner
+from stoker.runtime.leases import Leases
+from stoker.runtime.meter import Meter
+from stoker.runtime.recorder import EventLog
+from stoker.runtime.waiters import Waiters
+
+
+class Assembly:
+    """The parts of one service, and their loops while `running`."""
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        engine: Engine,
+        store: JobStore,
+        clock: Clock,
+        log: EventLog,
+        host: HostReader | None = None,
+    ) -> None:
+        self._config = config
+        self._clock = clock
+        self.ids = Ids(clock)
+        self.meter = Meter()
+        self.scheduler = Scheduler(config.policy)
+        self.dispatcher = Dispatcher(self.scheduler, clock, log)
+        self.waiters = Waiters(store, clock)
+        self.leases = Leases(self.dispatcher, config.policy, clock, self.ids)
+        self.monitor = EngineMonitor(
+            engine, self.dispatcher, clock, hang_timeout_s=config.engine.hang_timeout_s, host=host
+        )
+        self.calls = Calls(engine, self.dispatcher, self.monitor, self.meter, clock)
+        settings = config.jobs
+        self.runner = JobRunner(
+            store,
+            engine,
+            self.dispatcher,
+            self.calls,
+            self.waiters,
+            clock,
+            lease_s=settings.lease_s,
+            retry=RetryPolicy(
+                settings.max_attempts,
+                settings.first_delay_s,
+                settings.factor,
+                settings.max_delay_s,
+            ),
+        )
+        self.housekeeping = Housekeeping(
+            store, self.runner, self.waiters, clock, retention_s=settings.retention_s
+        )
+
+    @asynccontextmanager
+    async def running(self) -> AsyncGenerator[None]:
+        """Run every loop while the block lasts; then drain and end them."""
+        error: Exception | None = None
+        async with asyncio.TaskGroup() as tasks:
+            loops = [
+                tasks.create_task(self.monitor.run(), name="engine monitor"),
+                tasks.create_task(self.runner.run(), name="job runner"),
+                tasks.create_task(self.housekeeping.run(), name="housekeeping"),
+            ]
+            try:
+                yield
+            except Exception as caught:  # noqa: BLE001 - the caller's own; raised again below
+                error = caught
+            finally:
+                await self.drain()
+                for loop in loops:
+                    loop.cancel()
+                self.dispatcher.close()
+        if error is not None:  # as it was, not wrapped in the group's
+            raise error
+
+    async def drain(self, timeout_s: float | None = None) -> None:
+        """Take nobody new, give background work back to the store, let the others finish.
+
+        Those that have not finished after `timeout_s` (server.drain_timeout_s) are broken off.
+        """
+        self.dispatcher.tell(DrainRequested(self._clock.monotonic()))
+        limit_s = self._config.server.drain_timeout_s if timeout_s is None else timeout_s
+        await self.dispatcher.wait_empty(limit_s)
+        self.dispatcher.interrupt_all(EngineInterrupted("the service is shutting down"))
