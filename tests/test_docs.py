@@ -16,6 +16,7 @@ from stoker.cli import main
 from stoker.cli.outcomes import EXIT_CODES, REFUSED
 from stoker.config import Config
 from stoker.core import errors
+from stoker.core.climb import ClimbReason
 from stoker.core.jobs import TRANSITIONS, JobState
 from stoker.core.reasons import Explanation, Reason
 from stoker.fabric import Fabric
@@ -183,6 +184,12 @@ def test_the_http_page_has_exactly_the_routes_of_the_application() -> None:
     written = re.findall(r"^### `([A-Z]+ /[^`]*)`$", page("http.md"), re.MULTILINE)
 
     assert sorted(written) == sorted(routes())
+
+
+def test_the_http_page_has_every_reason_of_the_optimizer() -> None:
+    _, _, table = page("http.md").partition("The reasons of a step:")
+
+    assert first_column(table.partition("###")[0]) == [reason.value for reason in ClimbReason]
 
 
 def commands(command: click.Command, name: str) -> Iterator[tuple[str, click.Command]]:

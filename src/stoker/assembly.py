@@ -8,13 +8,14 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
-from stoker.config import Config
+from stoker.config import Config, optimizer_policy
 from stoker.core.errors import EngineInterrupted
 from stoker.core.events import DrainRequested
 from stoker.core.jobs import RetryPolicy
 from stoker.core.scheduler import Scheduler
 from stoker.ports import Clock, Engine, HostReader, JobStore
 from stoker.runtime.calls import Calls
+from stoker.runtime.control_loop import ControlLoop
 from stoker.runtime.dispatcher import Dispatcher
 from stoker.runtime.engine_monitor import EngineMonitor
 from stoker.runtime.housekeeping import Housekeeping
@@ -50,6 +51,14 @@ class Assembly:
         self.monitor = EngineMonitor(
             engine, self.dispatcher, clock, hang_timeout_s=config.engine.hang_timeout_s, host=host
         )
+        self.control = ControlLoop(
+            self.dispatcher,
+            clock,
+            log,
+            policy=optimizer_policy(config),
+            is_enabled=config.optimizer.enabled,
+        )
+        self.monitor.on_coming_up(self.control.engine_coming_up)
         self.calls = Calls(engine, self.dispatcher, self.monitor, self.meter, clock)
         settings = config.jobs
         self.runner = JobRunner(
@@ -80,6 +89,7 @@ class Assembly:
                 tasks.create_task(self.monitor.run(), name="engine monitor"),
                 tasks.create_task(self.runner.run(), name="job runner"),
                 tasks.create_task(self.housekeeping.run(), name="housekeeping"),
+                tasks.create_task(self.control.run(), name="control loop"),
             ]
             try:
                 yield

@@ -20,6 +20,7 @@ import msgspec
 from msgspec import Meta
 
 from stoker.core.errors import ConfigError
+from stoker.core.optimizer import OptimizerPolicy
 from stoker.core.policy import Policy
 
 Count = Annotated[int, Meta(ge=1)]
@@ -104,6 +105,15 @@ class JobsConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class OptimizerConfig:
+    """Learned ceilings: how many requests of a class are worth running at once."""
+
+    enabled: bool = True
+    """Learn the ceilings of P1 and P2 from throughput, and those of P0 and P1 from the targets of
+    time between tokens. Off, only the guards bind: slots, KV cache, host RAM."""
+
+
+@dataclass(frozen=True, slots=True)
 class LogConfig:
     """What is logged, and how. Request bodies never are."""
 
@@ -123,6 +133,7 @@ class Config:
     """Folder of the job database and the embedded engine's files."""
     policy: Policy = field(default_factory=Policy)
     jobs: JobsConfig = JobsConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
     log: LogConfig = LogConfig()
 
     def __post_init__(self) -> None:
@@ -133,6 +144,14 @@ class Config:
     def items(self) -> list[tuple[str, object]]:
         """Every key with its value, in the order of the reference page."""
         return [(key.name, _get(self, key.name)) for key in describe()]
+
+
+def optimizer_policy(config: Config) -> OptimizerPolicy:
+    """The optimizer's numbers, with those that people may set."""
+    return OptimizerPolicy(
+        p0_itl_target_s=config.policy.p0_itl_target_s,
+        p1_itl_target_s=config.policy.p1_itl_target_s,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,7 +297,7 @@ def _docs(cls: type) -> dict[str, str]:
         if not isinstance(before, ast.AnnAssign) or not isinstance(before.target, ast.Name):
             continue
         if isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant):
-            docs[before.target.id] = inspect.cleandoc(str(after.value.value))
+            docs[before.target.id] = " ".join(str(after.value.value).split())
     return docs
 
 
@@ -287,6 +306,8 @@ def _default_text(value: object) -> str:
         return "~/.local/share/stoker"
     if value is None:
         return "not set"
+    if isinstance(value, bool):
+        return str(value).lower()
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
@@ -302,7 +323,13 @@ def _words(hint: object) -> str:
     return _WORDS[hint]
 
 
-_WORDS: dict[object, str] = {int: "an integer", float: "a number", str: "text", Path: "a path"}
+_WORDS: dict[object, str] = {
+    bool: "true or false",
+    int: "an integer",
+    float: "a number",
+    str: "text",
+    Path: "a path",
+}
 
 
 def _annotated_words(type_: object, meta: Meta) -> str:

@@ -42,6 +42,7 @@ from stoker.ports import (
 )
 from stoker.runtime import intake
 from stoker.runtime.clock import SystemClock
+from stoker.runtime.control_loop import OptimizerView
 from stoker.runtime.engine_monitor import EngineStatus
 from stoker.runtime.intake import Inference
 from stoker.runtime.leases import Lease
@@ -71,6 +72,7 @@ class FabricSnapshot:
 
     scheduler: Snapshot
     engine: EngineStatus
+    optimizer: OptimizerView
     jobs: Mapping[JobState, int]
     meters: Mapping[Priority, ClassMeter]
     jobs_held: int
@@ -301,6 +303,7 @@ class Fabric:
         return FabricSnapshot(
             scheduler=self._parts.scheduler.snapshot(now),
             engine=self._parts.monitor.status(),
+            optimizer=self._parts.control.view(),
             jobs=jobs,
             meters={priority: self.meter.of(priority, now) for priority in Priority},
             jobs_held=self._parts.runner.held,
@@ -312,7 +315,7 @@ class Fabric:
         """Why a request or a job is where it is, and its story. Raises `NotFound`."""
         story = self._parts.scheduler.explain(RequestId(id), self.clock.monotonic())
         if story is not None and story.state != "gone":
-            return story
+            return self._with_ceiling(story)
         try:
             job = await self.jobs.get(JobId(id))
         except NotFound:
@@ -336,4 +339,11 @@ class Fabric:
         return None
 
     def _why_background_waits(self) -> Explanation:
-        return why_background_waits(self._parts.scheduler.state, self.clock.monotonic())
+        why = why_background_waits(self._parts.scheduler.state, self.clock.monotonic())
+        return self._parts.control.explained(why, Priority.P2)
+
+    def _with_ceiling(self, story: Story) -> Story:
+        if story.explanation is None or story.request is None:
+            return story
+        why = self._parts.control.explained(story.explanation, story.request.priority)
+        return replace(story, explanation=why)

@@ -32,7 +32,8 @@ Made from `stoker.api.metrics` by `python -m stoker.reference_pages docs/referen
 
 `GET /metrics` answers in Prometheus' text format. A gauge that nobody knows (an engine without
 that number, a forecast before the first answer) is absent, never 0. `priority` is `p0`, `p1` or
-`p2`; `reason` is one of the [reasons](reasons.md).
+`p2`; `reason` is one of the [reasons](reasons.md), and of the optimizer's steps one of the reasons
+that [the HTTP page](http.md) names.
 
 | Metric | Type | Labels | Meaning |
 |---|---|---|---|

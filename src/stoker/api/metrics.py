@@ -13,6 +13,7 @@ from prometheus_client.registry import Collector
 
 from stoker.api.host_metrics import HOST_FAMILIES
 from stoker.api.metric_family import Family, Sample, known
+from stoker.api.optimizer_metrics import OPTIMIZER_FAMILIES
 from stoker.core.work import Priority
 from stoker.fabric import Fabric, FabricSnapshot
 from stoker.runtime.meter import Finished
@@ -364,4 +365,5 @@ FAMILIES = (
         lambda snapshot: known(float(snapshot.scheduler.is_p0_held)),
     ),
     *HOST_FAMILIES,
+    *OPTIMIZER_FAMILIES,
 )

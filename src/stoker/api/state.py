@@ -7,9 +7,11 @@ from typing import Any
 
 import msgspec
 
+from stoker.core.optimizer import Step
 from stoker.core.reasons import Explanation
 from stoker.core.snapshot import ClassView, Snapshot, Story
 from stoker.fabric import FabricSnapshot
+from stoker.runtime.control_loop import OptimizerView
 
 
 def state_document(snapshot: FabricSnapshot) -> dict[str, Any]:
@@ -30,7 +32,22 @@ def state_document(snapshot: FabricSnapshot) -> dict[str, Any]:
         "background_waits_for": _plain(snapshot.background_waits_for),
         "meters": {priority.label: _plain(meter) for priority, meter in snapshot.meters.items()},
         "uptime_s": snapshot.uptime_s,
+        "optimizer": optimizer_document(snapshot.optimizer),
         "scheduler": scheduler_document(snapshot.scheduler),
+    }
+
+
+def optimizer_document(view: OptimizerView) -> dict[str, Any]:
+    """The learned ceilings: the last step of each class, and how often each reason was given."""
+    step = view.step
+    return {
+        "is_enabled": view.is_enabled,
+        "step": None if step is None else _step_document(step),
+        "steps": _nested(
+            (priority.label, reason.value, count)
+            for (priority, reason), count in view.steps.items()
+        ),
+        "failures": view.failures,
     }
 
 
@@ -87,6 +104,14 @@ def story_document(story: Story) -> dict[str, Any]:
             {"at": entry.at, "what": entry.what, **_fields(entry.fields)} for entry in story.entries
         ],
     }
+
+
+def _step_document(step: Step) -> dict[str, Any]:
+    classes = {
+        priority.label: {**_plain(climb), "shape": step.shapes[priority].value}
+        for priority, climb in step.climbs.items()
+    }
+    return {"at": step.at, "limits": _plain(step.limits), "classes": classes}
 
 
 def _class_document(view: ClassView) -> dict[str, Any]:

@@ -33,6 +33,8 @@ class Policy:
     """Time between two tokens of P0 within which background work may stay beside it."""
     p0_lease_slowdown: float = 1.15
     """Under a lease, also: how much longer a step may take than without background work."""
+    p1_itl_target_s: float = 0.25
+    """Time between two tokens of P1 up to which its learned ceiling may go."""
     ramp_s: float = 2.0
     """Time over which background work returns to its full limit after P0 or an outage."""
     shed_pause_s: float = 5.0

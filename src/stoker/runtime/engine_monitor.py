@@ -7,6 +7,7 @@ answers. Real completions count as evidence too, so a busy engine is not probed.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from enum import Enum
 
@@ -96,6 +97,11 @@ class EngineMonitor:
         self._ups = 0
         self._doubted = asyncio.Event()
         self._came_up = asyncio.Event()
+        self._coming_up: Callable[[Capacity], Awaitable[None]] | None = None
+
+    def on_coming_up(self, coming_up: Callable[[Capacity], Awaitable[None]]) -> None:
+        """Who gets ready while the engine has been proved to work and nothing is sent to it yet."""
+        self._coming_up = coming_up
 
     def status(self) -> EngineStatus:
         return EngineStatus(
@@ -216,10 +222,12 @@ class EngineMonitor:
         except EngineError as error:
             self._cause = str(error)
             return
+        self._dispatcher.tell(CapacityChanged(self._clock.monotonic(), self._capacity))
+        if self._coming_up is not None:
+            await self._coming_up(self._capacity)
         self._is_up, self._cause, self._failures = True, None, 0
         self._ups += 1
         now = self._progress_at = self._clock.monotonic()
-        self._dispatcher.tell(CapacityChanged(now, self._capacity))
         self._dispatcher.tell(EngineUp(now, self._engine.traits.abort_grace_s))
         self._came_up.set()
         log.info("engine_up", engine=self._engine.traits.name, capacity=self._capacity)

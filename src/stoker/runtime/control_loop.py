@@ -1,0 +1,122 @@
+"""The control loop: every three seconds it closes a window, steps the optimizer on it, and tells
+the scheduler the new ceilings.
+
+Owns when the optimizer is stepped and what is recorded of it; how a ceiling moves is the core's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import structlog
+
+from stoker.core.climb import ClimbReason
+from stoker.core.events import LimitsChanged
+from stoker.core.limits import Capacity, Limits
+from stoker.core.optimizer import STEP_EVERY_S, Optimizer, OptimizerPolicy, Step
+from stoker.core.reasons import Explanation, Reason
+from stoker.core.window import Window
+from stoker.core.work import Priority
+from stoker.ports import Clock, Recorder
+from stoker.runtime.dispatcher import Dispatcher
+from stoker.runtime.optimizer_record import plain, step_document
+
+log = structlog.get_logger("stoker.optimizer")
+
+
+@dataclass(frozen=True, slots=True)
+class OptimizerView:
+    """What the dashboard and the metrics show of the optimizer."""
+
+    is_enabled: bool
+    step: Step | None
+    """The last one; `None` before the first, and while it is switched off."""
+    steps: Mapping[tuple[Priority, ClimbReason], int]
+    """How many steps there have been, by class and reason."""
+    failures: int
+    """Steps that ended in an error of ours; each starts the learning anew."""
+
+
+class ControlLoop:
+    """One optimizer's life beside one dispatcher. `run()` is its loop."""
+
+    def __init__(
+        self,
+        dispatcher: Dispatcher,
+        clock: Clock,
+        recorder: Recorder,
+        *,
+        policy: OptimizerPolicy,
+        is_enabled: bool,
+    ) -> None:
+        self._dispatcher = dispatcher
+        self._clock = clock
+        self._recorder = recorder
+        self._policy = policy
+        self._is_enabled = is_enabled
+        self._optimizer: Optimizer | None = None
+        """None until the engine has said what it holds: a ceiling is clamped to that."""
+        self._last: Step | None = None
+        self._steps: Counter[tuple[Priority, ClimbReason]] = Counter()
+        self._failures = 0
+
+    async def run(self) -> None:
+        """Step until cancelled. Switched off, there is nothing to do: only the guards bind."""
+        while True:
+            await asyncio.sleep(STEP_EVERY_S)
+            if self._optimizer is not None:
+                self._step(self._optimizer)
+
+    async def engine_coming_up(self, _capacity: Capacity) -> None:
+        """The engine works and has said what it holds; nothing runs in it yet."""
+        if self._is_enabled and self._optimizer is None:
+            # At once: nobody is to flood it in the time before the first tick.
+            self._step(self._begin())
+
+    def _step(self, optimizer: Optimizer) -> None:
+        """One tick: what has happened since the last one becomes new ceilings.
+
+        An optimizer that fails is a bug, and must not end the service: its ceilings are lifted, so
+        that the guards alone bind, and the next tick begins to learn anew.
+        """
+        window = self._dispatcher.scheduler.close_window(self._clock.monotonic())
+        try:
+            step = optimizer.step(window)
+        except Exception as error:
+            log.error("optimizer_failed", exc_info=error)
+            self._fail(window, error)
+            return
+        self._last = step
+        for priority, climb in step.climbs.items():
+            self._steps[priority, climb.reason] += 1
+        self._dispatcher.tell(LimitsChanged(step.at, step.limits))
+        fields = {"window": plain(window), "step": step_document(step)}
+        self._recorder.record("OptimizerStepped", step.at, fields)
+
+    def view(self) -> OptimizerView:
+        return OptimizerView(self._is_enabled, self._last, dict(self._steps), self._failures)
+
+    def explained(self, why: Explanation, priority: Priority) -> Explanation:
+        """Whoever waits for a learned ceiling is told too why that is where it is."""
+        climb = None if self._last is None else self._last.climbs.get(priority)
+        if why.reason is not Reason.LIMIT or climb is None:
+            return why
+        return replace(why, note=f"its last step said {climb.reason.value}")
+
+    def _begin(self) -> Optimizer:
+        """A new optimizer; a replay must know what it begins with."""
+        self._optimizer = Optimizer(self._policy)
+        fields = {"policy": plain(self._policy), "known": []}
+        self._recorder.record("OptimizerBegan", self._clock.monotonic(), fields)
+        return self._optimizer
+
+    def _fail(self, window: Window, error: Exception) -> None:
+        self._failures += 1
+        self._last = None
+        self._dispatcher.tell(LimitsChanged(window.at, Limits()))
+        fields = {"window": plain(window), "error": repr(error)}
+        self._recorder.record("OptimizerFailed", window.at, fields)
+        self._begin()
