@@ -25,6 +25,7 @@ from stoker.runtime.leases import Leases
 from stoker.runtime.meter import Meter
 from stoker.runtime.recorder import EventLog
 from stoker.runtime.waiters import Waiters
+from stoker.runtime.warm_start import WarmStart
 
 
 class Assembly:
@@ -39,6 +40,7 @@ class Assembly:
         clock: Clock,
         log: EventLog,
         host: HostReader | None = None,
+        warm_start: WarmStart | None = None,
     ) -> None:
         self._config = config
         self._clock = clock
@@ -55,8 +57,10 @@ class Assembly:
             self.dispatcher,
             clock,
             log,
+            engine=engine,
             policy=optimizer_policy(config),
             is_enabled=config.optimizer.enabled,
+            warm_start=warm_start,
         )
         self.monitor.on_coming_up(self.control.engine_coming_up)
         self.calls = Calls(engine, self.dispatcher, self.monitor, self.meter, clock)

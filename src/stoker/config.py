@@ -130,7 +130,7 @@ class Config:
     engine: EngineConfig = EngineConfig()
     server: ServerConfig = ServerConfig()
     data: Path = field(default_factory=default_data_folder)
-    """Folder of the job database and the embedded engine's files."""
+    """Folder of the job database, the embedded engine's files, and what was learned."""
     policy: Policy = field(default_factory=Policy)
     jobs: JobsConfig = JobsConfig()
     optimizer: OptimizerConfig = OptimizerConfig()

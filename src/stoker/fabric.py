@@ -49,7 +49,8 @@ from stoker.runtime.leases import Lease
 from stoker.runtime.meter import ClassMeter
 from stoker.runtime.recorder import EventLog
 from stoker.runtime.request_call import Call
-from stoker.wiring import build_engine, build_store
+from stoker.runtime.warm_start import WarmStart
+from stoker.wiring import build_engine, build_store, build_warm_start
 
 __all__ = ["Call", "Fabric", "FabricSnapshot", "Lease", "P2Submission"]
 
@@ -92,13 +93,22 @@ class Fabric:
         clock: Clock,
         log: EventLog,
         host: HostReader | None = None,
+        warm_start: WarmStart | None = None,
     ) -> None:
         self.config = config
         self.engine = engine
         self.jobs = store
         self.clock = clock
         self.log = log
-        self._parts = Assembly(config, engine=engine, store=store, clock=clock, log=log, host=host)
+        self._parts = Assembly(
+            config,
+            engine=engine,
+            store=store,
+            clock=clock,
+            log=log,
+            host=host,
+            warm_start=warm_start,
+        )
         self.ids = self._parts.ids
         self.meter = self._parts.meter
         self._opened_at = clock.monotonic()
@@ -117,7 +127,11 @@ class Fabric:
         clock = SystemClock()
         engine = await build_engine(config)
         async with cls.assemble(
-            config, engine=engine, store=build_store(config), clock=clock
+            config,
+            engine=engine,
+            store=build_store(config),
+            clock=clock,
+            warm_start=build_warm_start(config),
         ) as fabric:
             yield fabric
 
@@ -132,6 +146,7 @@ class Fabric:
         clock: Clock,
         log: EventLog | None = None,
         host: HostReader | None = None,
+        warm_start: WarmStart | None = None,
     ) -> AsyncGenerator[Fabric]:
         """The same from parts that the caller brings (tests, embedding)."""
         await store.open()
@@ -141,7 +156,15 @@ class Fabric:
             await engine.start()
             try:
                 log = log or EventLog()
-                fabric = cls(config, engine=engine, store=store, clock=clock, log=log, host=host)
+                fabric = cls(
+                    config,
+                    engine=engine,
+                    store=store,
+                    clock=clock,
+                    log=log,
+                    host=host,
+                    warm_start=warm_start,
+                )
                 if orphans:
                     fabric.log.record("JobsRescued", clock.monotonic(), {"count": orphans})
                 async with fabric._parts.running():

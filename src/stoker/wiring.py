@@ -1,4 +1,4 @@
-"""From the configuration to the parts that it names: which engine, which store."""
+"""From the configuration to the parts that it names: which engine, which store, which files."""
 
 from __future__ import annotations
 
@@ -7,14 +7,21 @@ from stoker.engines.detect import connect
 from stoker.engines.embedded import EmbeddedEngine, EmbeddedSettings
 from stoker.engines.openai_http import CapacityOverrides
 from stoker.ports import Engine, JobStore
+from stoker.runtime.warm_start import WarmStart
 from stoker.store.sqlite import SqliteJobStore
 
 JOBS_FILE = "jobs.sqlite3"
+LEARNED_FILE = "learned.json"
 
 
 def build_store(config: Config) -> JobStore:
     """The job store in the data folder."""
     return SqliteJobStore(config.data / JOBS_FILE)
+
+
+def build_warm_start(config: Config) -> WarmStart:
+    """What earlier lives learned, in the data folder."""
+    return WarmStart(config.data / LEARNED_FILE)
 
 
 async def build_engine(config: Config) -> Engine:

@@ -26,6 +26,7 @@ from stoker.runtime.control_loop import ControlLoop
 from stoker.runtime.dispatcher import Dispatcher
 from stoker.runtime.optimizer_record import known_of, policy_of, step_of, window_of
 from stoker.runtime.recorder import EventLog
+from stoker.runtime.warm_start import WarmStart
 from stoker.testing.fake_engine import FakeEngine, FakeTiming
 from stoker.testing.job_store import InMemoryJobStore
 from stoker.testing.virtual_time import VirtualClock
@@ -43,10 +44,14 @@ TIMING = FakeTiming(prefill_s_per_token=0.0001, decode_s=0.1, decode_s_per_seque
 
 
 @asynccontextmanager
-async def running(config: Config = CONFIG, **knobs):
+async def running(config: Config = CONFIG, warm_start: WarmStart | None = None, **knobs):
     engine = FakeEngine(**{"slots": 256, "natural_tokens": 24, "timing": TIMING, **knobs})
     async with Fabric.assemble(
-        config, engine=engine, store=InMemoryJobStore(), clock=VirtualClock()
+        config,
+        engine=engine,
+        store=InMemoryJobStore(),
+        clock=VirtualClock(),
+        warm_start=warm_start,
     ) as fabric:
         await fabric.wait_ready()
         yield fabric
@@ -58,7 +63,7 @@ async def backlog(fabric: Fabric, count: int) -> None:
 
 
 def told(fabric: Fabric, kind: str = "OptimizerStepped") -> list[dict[str, object]]:
-    return [event.fields for event in fabric.log.recent() if event.kind == kind]
+    return told_of(fabric.log, kind)
 
 
 def p2(step: dict[str, object]) -> dict[str, object]:
@@ -181,7 +186,9 @@ async def test_an_optimizer_that_fails_lifts_its_ceilings_and_the_loop_goes_on()
     clock, log = VirtualClock(), EventLog()
     dispatcher = Dispatcher(Scheduler(Policy(ramp_s=0.0)), clock, log)
     broken = OptimizerPolicy(climb=ClimbPolicy(step_every=0))  # it divides by this
-    control = ControlLoop(dispatcher, clock, log, policy=broken, is_enabled=True)
+    control = ControlLoop(
+        dispatcher, clock, log, engine=FakeEngine(), policy=broken, is_enabled=True
+    )
     capacity = Capacity(requests=64)
     dispatcher.tell(CapacityChanged(0.0, capacity))
     await control.engine_coming_up(capacity)
@@ -218,3 +225,62 @@ async def decode(dispatcher: Dispatcher, id: RequestId) -> None:
             permit.tokens += 1
             dispatcher.report_progress()
         permit.finished(Usage(prompt_tokens=10, output_tokens=200))
+
+
+@pytest.mark.slow
+async def test_a_restart_begins_at_the_learned_ceiling_and_another_engine_does_not(tmp_path):
+    path = tmp_path / "learned.json"
+    async with running(warm_start=WarmStart(path)) as fabric:
+        await backlog(fabric, 600)
+        await asyncio.sleep(150.0)
+        last = p2(told(fabric)[-1])
+        curve = fabric.snapshot().scheduler.service
+
+    async with running(warm_start=WarmStart(path)) as fabric:
+        snapshot = fabric.snapshot()
+    async with running(warm_start=WarmStart(path), slots=128) as fabric:
+        other = fabric.snapshot()
+
+    again = snapshot.optimizer.step.climbs[Priority.P2]
+    assert last["position"] > math.log(ClimbPolicy().start)
+    assert again.position == pytest.approx(last["position"], abs=0.3)
+    assert again.ceiling == snapshot.scheduler.limits.requests_p2
+    assert (snapshot.optimizer.is_warm, other.optimizer.is_warm) == (True, False)
+    assert curve.is_known
+    assert snapshot.scheduler.service.steps_s == pytest.approx(curve.steps_s, rel=0.2)
+    assert other.optimizer.step.climbs[Priority.P2].ceiling == ClimbPolicy().start
+    assert not other.scheduler.service.is_known
+
+
+async def test_an_engine_that_comes_back_as_another_one_is_learned_anew(tmp_path):
+    clock, log = VirtualClock(), EventLog()
+    dispatcher = Dispatcher(Scheduler(Policy()), clock, log)
+    warm_start = WarmStart(tmp_path / "learned.json")
+    control = ControlLoop(
+        dispatcher,
+        clock,
+        log,
+        engine=FakeEngine(),
+        policy=OptimizerPolicy(),
+        is_enabled=True,
+        warm_start=warm_start,
+    )
+    service = dispatcher.scheduler.state.service
+    small, large = Capacity(requests=8), Capacity(requests=64)
+    await control.engine_coming_up(small)
+    for second in range(10):
+        service.note_step(float(second), 4.0, 0.03)
+    learned = service.state()
+
+    await control.engine_coming_up(small)
+    assert service.state() == learned
+    await control.engine_coming_up(large)
+    assert service.state() == {}
+    await control.engine_coming_up(small)
+
+    assert service.is_known
+    assert len(told_of(log, "OptimizerBegan")) == 3
+
+
+def told_of(log: EventLog, kind: str) -> list[dict[str, object]]:
+    return [event.fields for event in log.recent() if event.kind == kind]

@@ -47,6 +47,7 @@ def optimizer_document(view: OptimizerView) -> dict[str, Any]:
             (priority.label, reason.value, count)
             for (priority, reason), count in view.steps.items()
         ),
+        "is_warm": view.is_warm,
         "failures": view.failures,
     }
 

@@ -151,6 +151,10 @@ class ServiceCurve:
     """
 
     def __init__(self) -> None:
+        self.forget()
+
+    def forget(self) -> None:
+        """Another engine: nothing of what was learned holds."""
         self._bins: dict[int, _Bin] = {}
         self._line = _Line()
         self._fit: tuple[float, float, float] | None = None
