@@ -73,8 +73,12 @@ def test_predictions_stay_inside_what_can_be(
     assert load.total_tokens == load.prompt_tokens + load.output_tokens
 
 
-@pytest.mark.parametrize(("max_tokens", "expected"), [(None, 256), (100, 100), (900, 256), (4000, 1000)])
-def test_nothing_known_means_256_tokens_or_what_the_bound_suggests(max_tokens: int | None, expected: int) -> None:
+@pytest.mark.parametrize(
+    ("max_tokens", "expected"), [(None, 256), (100, 100), (900, 256), (4000, 1000)]
+)
+def test_nothing_known_means_256_tokens_or_what_the_bound_suggests(
+    max_tokens: int | None, expected: int
+) -> None:
     load = LoadPredictor().estimate(request(max_tokens=max_tokens))
 
     assert load.output_tokens == expected

@@ -234,10 +234,15 @@ class Admission:
             return None
         if self._ledger.final_tokens + load.total_tokens <= limits.tokens:
             return None  # not even if all ended at the same instant
-        peak = self._ledger.peak_with(_in_flight(load))
+        peak = self._ledger.peak_with(_in_flight(load)) - self._shared_tokens
         if peak <= limits.tokens:
             return None
         return Explanation(Reason.LIMIT, "limit_tokens", peak, limits.tokens)
+
+    @property
+    def _shared_tokens(self) -> float:
+        """Tokens in flight that take no room of their own: prefixes that lie in the cache once."""
+        return (1.0 - self._box.kv_per_token) * self._ledger.held_tokens
 
     def _thrash(self, priority: Priority, standing: Standing) -> Explanation | None:
         """While calls push each other's prefixes out of the cache, nobody new joins."""
@@ -284,8 +289,7 @@ class Admission:
         share = (policy.kv_share_p0, policy.kv_share_p1, policy.kv_share_p2)[priority]
         limit = share * kv_tokens
         margin = self._forecast.margin(ledger.variance + load.output_variance)
-        kv_per_token = self._box.kv_per_token
-        saved = (1.0 - kv_per_token) * ledger.held_tokens
+        kv_per_token, saved = self._box.kv_per_token, self._shared_tokens
         margin -= saved
         if standing in (Standing.NEWCOMER, Standing.SHARING) and priority is not Priority.P0:
             margin += kv_per_token * self._places.parked_tokens

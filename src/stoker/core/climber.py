@@ -23,6 +23,7 @@ _RANGE = 0.35
 _SURE = 2.0
 _REST_PERIODS = 6
 _PAST_GUARD = math.log(1.15)
+_GUARD_DECAY = 0.01
 _FALL = 0.1
 """Loss of throughput (in logarithms) that ends the growth: well beyond a tick's noise."""
 
@@ -154,7 +155,8 @@ class Climber:
         if self._is_surely_down():
             self.position = here
             return self._step(view)
-        self.position = here + _PAST_GUARD
+        # Slowly down: what comes and goes (agents between two calls) is not to meet the ceiling.
+        self.position = max(self.position - _GUARD_DECAY, here + _PAST_GUARD)
         return ClimbReason.GUARDED
 
     def _grow(self, view: ClimbView) -> ClimbReason:

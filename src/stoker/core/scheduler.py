@@ -70,13 +70,13 @@ class Scheduler:
 
     def close_window(self, at: float) -> Window:
         """What has happened since the last call, for the optimizer."""
-        state, ledger = self.state, self.state.ledger
+        state = self.state
         state.advance(at)
         return state.meter.close(
             at,
             capacity=state.box.capacity,
             limits=state.box.limits,
-            tokens_per_request=ledger.peak() / len(ledger.running) if ledger.running else 0.0,
+            tokens_per_request=_tokens_per_request(state),
             is_thrashing=state.box.thrash.is_on,
             cached_share=state.box.thrash.share,
             is_host_short=state.guard.requests_allowed is not None
@@ -91,3 +91,12 @@ class Scheduler:
     def explain(self, id: RequestId, at: float) -> Story | None:
         """Why a request is where it is, and its story; `None` when it is not remembered."""
         return views.explain(self.state, id, at)
+
+
+def _tokens_per_request(state: State) -> float:
+    """KV tokens per running request at the forecast peak, common prefixes counted once."""
+    ledger = state.ledger
+    if not ledger.running:
+        return 0.0
+    shared = (1.0 - state.box.kv_per_token) * ledger.held_tokens
+    return max(0.0, ledger.peak() - shared) / len(ledger.running)
