@@ -61,7 +61,7 @@ class Admission:
             or self._learned(request.priority, load, standing)
             or self._thrash(request.priority, standing)
             or (self._prefill_debt(load, at) if request.priority is Priority.P2 else None)
-            or self._kv_peak(request.priority, load, standing)
+            or self._kv_peak(request, load, standing)
             or ADMITTED
         )
 
@@ -276,23 +276,24 @@ class Admission:
             return Explanation(Reason.PREFILL_DEBT, knob, unread + load.unread_tokens, limit)
         return None
 
-    def _kv_peak(self, priority: Priority, load: Load, standing: Standing) -> Explanation | None:
+    def _kv_peak(self, request: Request, load: Load, standing: Standing) -> Explanation | None:
         """P0 needs only room for its prompt now; for the others the forecast peak must fit.
 
         Sessions between two calls lose their cached prefix to whoever needs the room, so it is
-        kept from newcomers, but not from the next turns of sessions.
+        kept from newcomers, with what the sessions will grow by, but not from their next turns.
         """
         kv_tokens = self._box.capacity.kv_tokens
         if kv_tokens is None:
             return None
-        policy, ledger = self._policy, self._ledger
+        policy, ledger, priority = self._policy, self._ledger, request.priority
         share = (policy.kv_share_p0, policy.kv_share_p1, policy.kv_share_p2)[priority]
         limit = share * kv_tokens
         margin = self._forecast.margin(ledger.variance + load.output_variance)
         kv_per_token, saved = self._box.kv_per_token, self._shared_tokens
         margin -= saved
         if standing in (Standing.NEWCOMER, Standing.SHARING) and priority is not Priority.P0:
-            margin += kv_per_token * self._places.parked_tokens
+            growth = self._places.growth_tokens(request, load.prompt_tokens)
+            margin += kv_per_token * (self._places.parked_tokens + growth)
         if ledger.final_tokens + load.total_tokens + margin <= limit:
             return (
                 None  # it would fit even if all ended at the same instant: no need to look closer

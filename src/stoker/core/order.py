@@ -64,7 +64,8 @@ def start(state: State, waiting: Waiting, at: float) -> None:
     if state.places.standing(request) is not Standing.TURN:
         state.ageing.start_newcomer(request.priority, at)
     state.queues.remove(request.id)
-    demoted = state.places.start(request, state.box.limits.requests(request.priority))
+    limit = state.box.limits.requests(request.priority)
+    demoted = state.places.start(request, waiting.load.prompt_tokens, limit)
     if demoted is not None:
         state.queues.move(demoted, is_turn=False)
 

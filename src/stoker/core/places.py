@@ -17,6 +17,8 @@ from stoker.core.work import Priority, Request, RequestId
 REMEMBERED_MAX = 4096
 """Sessions without a place whose last turn is remembered, so that long tool times are learned."""
 
+_MEAN_GAIN = 1 / 64
+
 SessionKey = tuple[Priority, str, str]
 
 
@@ -40,6 +42,8 @@ class _Place:
     """The waiting call that goes first."""
     tokens: int = 0
     """What its last calls left in the prefix cache."""
+    running_tokens: int = 0
+    """The prompts of its calls that run."""
     until: float = float("inf")
     """When it loses the place unless its next turn has come."""
     is_counted: bool = False
@@ -65,6 +69,10 @@ class _Class:
     running: int = 0
     parked_tokens: int = 0
     """What its sessions without a running request have left in the prefix cache."""
+    running_tokens: int = 0
+    """The prompts of its sessions' running calls."""
+    mean_tokens: float = 0.0
+    """What a turn leaves in the cache, over all turns of a session's life."""
     alone: int = 0
     """Running requests without a session: each is its own place."""
     tool_time: ToolTime = field(default_factory=ToolTime)
@@ -148,9 +156,10 @@ class Places:
         place.turn = None
         return self._park_or_pass(key, place, at)
 
-    def start(self, request: Request, limit: int | None) -> RequestId | None:
-        """It runs now. At the ceiling a newcomer takes the place of the youngest session that is
-        away; if a call of that session waits, it is no turn any more: its id is the answer.
+    def start(self, request: Request, tokens: int, limit: int | None) -> RequestId | None:
+        """It runs now, with a prompt of `tokens`. At the ceiling a newcomer takes the place of the
+        youngest session that is away; if a call of that session waits, it is no turn any more: its
+        id is the answer.
         """
         of = self._classes[request.priority]
         key = _key(request)
@@ -171,6 +180,8 @@ class Places:
         self._discount(of, place)
         if place.running == 1:
             place.tokens = 0
+        place.running_tokens += tokens
+        of.running_tokens += tokens
         place.until = float("inf")
         return demoted
 
@@ -184,8 +195,11 @@ class Places:
         place = of.sessions[key]
         place.running -= 1
         place.tokens = max(place.tokens, tokens)
+        of.mean_tokens += _MEAN_GAIN * (tokens - of.mean_tokens) if of.mean_tokens else tokens
         if place.running:
             return None
+        of.running_tokens -= place.running_tokens
+        place.running_tokens = 0
         of.running -= 1
         self._ended_at.pop(key, None)
         self._ended_at[key] = at
@@ -198,11 +212,28 @@ class Places:
         """The room that is kept for parked sessions: all of what they hold, or the less of it the
         longer their tools take beyond what it is worth.
         """
-        return sum(
-            of.parked_tokens * min(1.0, self.worth_s / max(of.tool_time.usual_s, 1e-3))
-            for of in self._classes.values()
-            if of.parked_tokens
-        )
+        return sum(self._worth(of) * of.parked_tokens for of in self._classes.values())
+
+    def growth_tokens(self, newcomer: Request, tokens: int) -> float:
+        """What the sessions that have places will still grow by, with `newcomer` among them.
+
+        Young contexts are small. A box that counts what is there fills up with them, and when they
+        have grown they push each other out; so each session counts as the mean over its life.
+        """
+        growth, joins = 0.0, _key(newcomer) is not None
+        for priority, of in self._classes.items():
+            own = joins and newcomer.priority is priority
+            if not (of.sessions or own) or not of.mean_tokens:
+                continue
+            worth = self._worth(of)
+            parked = len(of.sessions) - of.running
+            grown = of.mean_tokens * (of.running + worth * parked + own)
+            there = of.running_tokens + worth * of.parked_tokens + own * tokens
+            growth += max(0.0, grown - there)
+        return growth
+
+    def _worth(self, of: _Class) -> float:
+        return min(1.0, self.worth_s / max(of.tool_time.usual_s, 1e-3))
 
     def engine_lost(self) -> None:
         """The cache is gone with the engine; the sessions will come back all the same."""
@@ -234,7 +265,7 @@ class Places:
         return None if key is None else self._classes[key[0]].sessions.get(key)
 
     def _ttl_s(self, of: _Class) -> float:
-        return min(self._ttl_max_s, of.tool_time.usual_s)
+        return min(self._ttl_max_s, of.tool_time.patience_s)
 
     def _park_or_pass(self, key: SessionKey, place: _Place, at: float) -> RequestId | None:
         """Nothing of it runs: the call that waits longest is its turn; without one it is parked."""
