@@ -297,8 +297,12 @@ def gaps(*seconds: float) -> Gaps:
 def test_the_linger_starts_at_three_seconds_and_covers_most_gaps_of_a_burst():
     assert gaps().linger_s == LINGER_START_S
     assert gaps(1.0, 200.0).linger_s == LINGER_START_S
-    learned = gaps(*[1.0, 2.0, 4.0, 6.0, 7.0, 5.0, 3.0, 2.5, 6.5, 14.0] * 5)
-    assert 6.0 <= learned.linger_s <= 8.5
+    learned = gaps(*[0.5, 1.0, 1.5, 2.0, 1.2, 0.8, 1.0, 2.2, 1.9, 3.5] * 5)
+    assert 1.8 <= learned.linger_s <= 2.5
+
+
+def test_slow_readers_do_not_keep_the_box_for_longer_than_that_is_worth():
+    assert gaps(*[6.0, 8.0, 11.0, 9.0] * 5).linger_s == LINGER_MAX_S
 
 
 def test_where_questions_come_alone_the_box_is_not_kept_for_the_next():
@@ -316,6 +320,6 @@ def test_the_scheduler_learns_its_linger_from_the_gaps_between_questions():
     for index in range(12):
         arrive(it, at, f"p-{index}", Priority.P0)
         it.handle(Left(at + 1.0, RequestId(f"p-{index}"), Outcome.FINISHED, Usage(10, 1)))
-        at += 7.0  # a gap of six seconds
+        at += 3.0  # a gap of two seconds
 
-    assert 6.0 <= it.snapshot(at).p0_linger_s <= 7.5
+    assert 2.0 <= it.snapshot(at).p0_linger_s <= 2.5

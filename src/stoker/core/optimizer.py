@@ -49,6 +49,8 @@ class Learned:
     curvature: float
     tokens: float
     """KV tokens per request at the forecast peak."""
+    is_current: bool = True
+    """Whether the class's work had this shape last."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,11 +122,12 @@ class Optimizer:
             p1 = batch_max(service, policy.p1_itl_target_s)
         if not policy.is_climbing:
             return Limits(requests_p0=p0, requests_p1=p1)
-        climbed = climbs[Priority.P1].ceiling
+        slots = window.capacity.requests
+        ceilings = [_below(climbs[priority].ceiling, slots) for priority in _BULK]
         return Limits(
             requests_p0=p0,
-            requests_p1=climbed if p1 is None else min(climbed, p1),
-            requests_p2=climbs[Priority.P2].ceiling,
+            requests_p1=min([one for one in (ceilings[0], p1) if one is not None], default=None),
+            requests_p2=ceilings[1],
             tokens=self._tokens(climbs),
         )
 
@@ -159,7 +162,14 @@ class _Class:
 
     def learned(self, priority: Priority) -> list[Learned]:
         return [
-            Learned(priority, shape, climber.position, climber.curvature, self.tokens)
+            Learned(
+                priority,
+                shape,
+                climber.position,
+                climber.curvature,
+                self.tokens,
+                is_current=shape is self.shape,
+            )
             for shape, climber in self._climbers.items()
             if not climber.is_cold
         ]
@@ -169,6 +179,8 @@ class _Class:
         climber.curvature = learned.curvature
         self._climbers[learned.shape] = climber
         self.tokens = learned.tokens
+        if learned.is_current:
+            self.shape = learned.shape
 
     def _see(self, window: Window, seen: ClassWindow) -> None:
         """Learn the shape of the work: what its prompts cost beside its output."""
@@ -218,6 +230,11 @@ class _Class:
             is_thrashing=window.is_thrashing,
             exposures=seen.exposures,
         )
+
+
+def _below(ceiling: int, slots: int) -> int | None:
+    """A ceiling that is no tighter than the slots is none: places may be parked beyond them."""
+    return ceiling if ceiling < slots else None
 
 
 def _taint(window: Window, priority: Priority) -> str | None:

@@ -12,8 +12,8 @@ START_S: Final = 10.0
 """Believed before anything is known, with the weight of four observations."""
 QUANTILE: Final = 0.8
 PATIENCE: Final = 0.9
-"""Share of turns that a place is kept for: at 0.8, late turns lost their cached context to newcomers;
-at 0.95, room was kept for nobody (1,136 tokens/s against 1,085 and 1,088; `stoker sim agents`)."""
+"""Share of turns that a place is kept for. At 0.8, late turns lost their context to newcomers; at
+0.95, room was kept for nobody: 1,136 tokens/s against 1,085 and 1,088 (`stoker sim agents`)."""
 GAP_MAX_S: Final = 600.0
 """A longer gap is a person who came back, not a tool."""
 _SHORTEST_S: Final = 0.05
