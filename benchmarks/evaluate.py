@@ -33,6 +33,8 @@ from stoker.sim.scenarios import BUILDERS, Scenario, scenario, sweep
 FOLDER = Path(__file__).parent / "evaluation"
 PEOPLE_ARMS = ("p0-alone", "everything", "priority")
 DRAWN = ("aimd", "gradient2", "vegas", "concur", "naive-newton", *OURS)
+ABLATIONS = ("no-dither", "no-settle")
+"""Run on the first seed only: they show which part does what, and win nothing."""
 UNSUNG = ("rough",)
 """Scenarios that exist to break something: run by all of our arms, and not compared."""
 
@@ -48,7 +50,7 @@ def main() -> int:
         (name, arm, seed, options.data)
         for name in names
         for arm in arms_of(scenario(name), step=2 if options.quick else 1)
-        for seed in seeds
+        for seed in (seeds[:1] if arm in ABLATIONS else seeds)
     ]
     tasks.sort(key=lambda task: task[1] not in OURS)  # the longest first
     options.out.mkdir(parents=True, exist_ok=True)
@@ -93,15 +95,14 @@ def work(task: Task) -> Report:
     """One run, in its own process. Only runs that are drawn or timed keep their series."""
     name, arm, seed, data = task
     report = run(scenario(name, load_traces(data)), arm, seed)
-    return report if arm in OURS else replace(report, series=Series())
+    return report if arm in OURS and arm not in ABLATIONS else replace(report, series=Series())
 
 
 def draw(chosen: Scenario, results: Results, out: Path) -> None:
-    for arm in OURS:
-        if results.get(arm):
-            plots.draw_run(results[arm][0], out / f"{chosen.name}-{arm}.png")
+    ours = next(iter(OURS))
+    plots.draw_run(results[ours][0], out / f"{chosen.name}-{ours}.png")
     if chosen.interactive is not None:
-        arms = {name: results[name] for name in ("p0-alone", *OURS, *PEOPLE_ARMS[1:])}
+        arms = {name: results[name] for name in ("p0-alone", ours, *PEOPLE_ARMS[1:])}
         best = best_fixed(results)
         if best is not None:
             arms[best] = results[best]
@@ -124,7 +125,7 @@ def draw(chosen: Scenario, results: Results, out: Path) -> None:
     drawn = {name: results[name] for name in DRAWN if results.get(name)}
     path = out / f"{chosen.name}-points.png"
     title = f"{chosen.name}: throughput over concurrency"
-    plots.draw_operating_points(title, curve, drawn, results[OURS[0]][0], path)
+    plots.draw_operating_points(title, curve, drawn, results[ours][0], path)
 
 
 def best_fixed(results: Results) -> str | None:

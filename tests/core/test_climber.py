@@ -175,7 +175,6 @@ VIEWS = st.builds(
     taint=st.none() | st.just("P0 was here"),
     may_grow=st.booleans(),
     preemptions=st.floats(0.0, 50.0),
-    is_thrashing=st.booleans(),
 )
 
 

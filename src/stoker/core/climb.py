@@ -53,7 +53,7 @@ class ClimbReason(Enum):
     PACED = "paced"
     """Prompts are still being read: the ceiling is not what holds the next one back."""
     BACKED_OFF = "backed_off"
-    """The engine preempted, or the prefix cache thrashes: a step back, then a pause."""
+    """The engine preempted: a step back, then a pause."""
     COOLING = "cooling"
     """In the pause after a step back."""
     ROLLED_BACK = "rolled_back"
@@ -89,7 +89,6 @@ class ClimbView:
     may_grow: bool = False
     """Whether a ceiling that was never learned may grow even in a tainted window."""
     preemptions: float = 0.0
-    is_thrashing: bool = False
     exposures: tuple[Exposure, ...] = ()
 
 

@@ -23,7 +23,7 @@ _RANGE = 0.35
 _SURE = 2.0
 _REST_PERIODS = 6
 _PAST_GUARD = math.log(1.15)
-_GUARD_DECAY = 0.01
+_GUARD_DECAY = 0.003
 _FALL = 0.1
 """Loss of throughput (in logarithms) that ends the growth: well beyond a tick's noise."""
 
@@ -83,13 +83,9 @@ class Climber:
         """Signs that need no statistics: a step back and a pause, whatever the fit says."""
         if view.at < self._cool_until:
             return ClimbReason.COOLING
-        back = 0.0
-        if view.preemptions > 0:
-            back = 0.05 * min(3.0, view.preemptions)
-        if view.is_thrashing:
-            back = 0.2
-        if back == 0.0:
+        if view.preemptions <= 0:
             return None
+        back = 0.05 * min(3.0, view.preemptions)
         here = math.log(max(1.0, view.places))
         self.position = min(self.position, here) - back
         self.is_cold = False

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from stoker.core.climb import ClimbPolicy, ClimbStep, ClimbView
@@ -90,7 +90,12 @@ class Optimizer:
         self, policy: OptimizerPolicy | None = None, *, known: tuple[Learned, ...] = ()
     ) -> None:
         self._policy = policy or OptimizerPolicy()
-        self._classes = {priority: _Class(self._policy.climb) for priority in _BULK}
+        # No experiments on agents: only background work is dithered.
+        steady = replace(self._policy.climb, has_dither=False)
+        self._classes = {
+            Priority.P1: _Class(steady),
+            Priority.P2: _Class(self._policy.climb),
+        }
         for learned in known:
             self._classes[learned.priority].restore(learned)
 
@@ -227,7 +232,6 @@ class _Class:
             taint=taint,
             may_grow=window.is_steady and not window.is_host_short,
             preemptions=window.engine_preemptions,
-            is_thrashing=window.is_thrashing,
             exposures=seen.exposures,
         )
 

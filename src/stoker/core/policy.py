@@ -47,9 +47,9 @@ class Policy:
 
     kv_share_p0: float = 1.0
     """Share of the KV cache that the forecast peak may reach with a P0 request."""
-    kv_share_p1: float = 0.96
+    kv_share_p1: float = 0.97
     """The same with a P1 request."""
-    kv_share_p2: float = 0.92
+    kv_share_p2: float = 0.95
     """The same with a background request."""
 
     session_ttl_max_s: float = 30.0
