@@ -18,6 +18,7 @@ from stoker.runtime.calls import Calls
 from stoker.runtime.control_loop import ControlLoop
 from stoker.runtime.dispatcher import Dispatcher
 from stoker.runtime.engine_monitor import EngineMonitor
+from stoker.runtime.event_file import EventFile
 from stoker.runtime.housekeeping import Housekeeping
 from stoker.runtime.ids import Ids
 from stoker.runtime.job_runner import JobRunner
@@ -41,9 +42,12 @@ class Assembly:
         log: EventLog,
         host: HostReader | None = None,
         warm_start: WarmStart | None = None,
+        event_file: EventFile | None = None,
     ) -> None:
         self._config = config
         self._clock = clock
+        self._log = log
+        self._event_file = event_file
         self.ids = Ids(clock)
         self.meter = Meter()
         self.scheduler = Scheduler(config.policy)
@@ -95,6 +99,9 @@ class Assembly:
                 tasks.create_task(self.housekeeping.run(), name="housekeeping"),
                 tasks.create_task(self.control.run(), name="control loop"),
             ]
+            if self._event_file is not None:
+                writing = self._event_file.follow(self._log)
+                loops.append(tasks.create_task(writing, name="event file"))
             try:
                 yield
             except Exception as caught:  # noqa: BLE001 - the caller's own; raised again below

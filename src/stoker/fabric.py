@@ -44,13 +44,14 @@ from stoker.runtime import intake
 from stoker.runtime.clock import SystemClock
 from stoker.runtime.control_loop import OptimizerView
 from stoker.runtime.engine_monitor import EngineStatus
+from stoker.runtime.event_file import EventFile
 from stoker.runtime.intake import Inference
 from stoker.runtime.leases import Lease
 from stoker.runtime.meter import ClassMeter
 from stoker.runtime.recorder import EventLog
 from stoker.runtime.request_call import Call
 from stoker.runtime.warm_start import WarmStart
-from stoker.wiring import build_engine, build_store, build_warm_start
+from stoker.wiring import build_engine, build_event_file, build_store, build_warm_start
 
 __all__ = ["Call", "Fabric", "FabricSnapshot", "Lease", "P2Submission"]
 
@@ -94,6 +95,7 @@ class Fabric:
         log: EventLog,
         host: HostReader | None = None,
         warm_start: WarmStart | None = None,
+        event_file: EventFile | None = None,
     ) -> None:
         self.config = config
         self.engine = engine
@@ -108,6 +110,7 @@ class Fabric:
             log=log,
             host=host,
             warm_start=warm_start,
+            event_file=event_file,
         )
         self.ids = self._parts.ids
         self.meter = self._parts.meter
@@ -132,6 +135,7 @@ class Fabric:
             store=build_store(config),
             clock=clock,
             warm_start=build_warm_start(config),
+            event_file=build_event_file(config),
         ) as fabric:
             yield fabric
 
@@ -147,6 +151,7 @@ class Fabric:
         log: EventLog | None = None,
         host: HostReader | None = None,
         warm_start: WarmStart | None = None,
+        event_file: EventFile | None = None,
     ) -> AsyncGenerator[Fabric]:
         """The same from parts that the caller brings (tests, embedding)."""
         await store.open()
@@ -164,6 +169,7 @@ class Fabric:
                     log=log,
                     host=host,
                     warm_start=warm_start,
+                    event_file=event_file,
                 )
                 if orphans:
                     fabric.log.record("JobsRescued", clock.monotonic(), {"count": orphans})

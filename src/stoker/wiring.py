@@ -7,11 +7,13 @@ from stoker.engines.detect import connect
 from stoker.engines.embedded import EmbeddedEngine, EmbeddedSettings
 from stoker.engines.openai_http import CapacityOverrides
 from stoker.ports import Engine, JobStore
+from stoker.runtime.event_file import EventFile
 from stoker.runtime.warm_start import WarmStart
 from stoker.store.sqlite import SqliteJobStore
 
 JOBS_FILE = "jobs.sqlite3"
 LEARNED_FILE = "learned.json"
+EVENTS_FILE = "events.jsonl"
 
 
 def build_store(config: Config) -> JobStore:
@@ -22,6 +24,13 @@ def build_store(config: Config) -> JobStore:
 def build_warm_start(config: Config) -> WarmStart:
     """What earlier lives learned, in the data folder."""
     return WarmStart(config.data / LEARNED_FILE)
+
+
+def build_event_file(config: Config) -> EventFile | None:
+    """Where the event log is kept in the data folder, if it is."""
+    if not config.log.events:
+        return None
+    return EventFile(config.data / EVENTS_FILE, max_bytes=config.log.events_max_bytes)
 
 
 async def build_engine(config: Config) -> Engine:

@@ -7,8 +7,10 @@ import json
 
 import pytest
 
+from stoker.config import Config, LogConfig
 from stoker.runtime.event_file import EventFile
 from stoker.runtime.recorder import EventLog
+from stoker.wiring import build_event_file
 
 pytestmark = pytest.mark.virtual_time
 
@@ -73,6 +75,50 @@ async def test_the_file_turns_over_before_it_is_too_large(tmp_path):
     assert max(len(old), len(new)) <= 400
     numbers = [json.loads(line)["seq"] for line in (old + new).splitlines()]
     assert numbers == list(range(13 - len(numbers), 13))
+
+
+async def test_a_file_that_cannot_be_written_ends_nothing_and_goes_on_when_it_can(tmp_path):
+    log, folder = EventLog(), tmp_path / "data"
+    folder.write_text("a file where the folder should be")
+    path = folder / "events.jsonl"
+    async with asyncio.TaskGroup() as tasks:
+        writing = tasks.create_task(EventFile(path).follow(log))
+        await asyncio.sleep(0)
+        log.record("lost", 1.0, {})
+        await asyncio.sleep(5.0)
+        folder.unlink()
+        log.record("kept", 2.0, {})
+        await asyncio.sleep(5.0)
+        writing.cancel()
+
+    assert [json.loads(line)["kind"] for line in path.read_text().splitlines()] == ["kept"]
+
+
+async def test_events_are_written_in_their_order_up_to_the_end(tmp_path):
+    log, path = EventLog(), tmp_path / "events.jsonl"
+    async with asyncio.TaskGroup() as tasks:
+        writing = tasks.create_task(EventFile(path).follow(log))
+        for number in range(200):
+            await asyncio.sleep(0.01)
+            log.record("event", float(number), {})
+        # Right into a write: what its thread has not begun must not be lost.
+        await asyncio.sleep(0.25)
+        log.record("last", 200.0, {})
+        writing.cancel()
+
+    numbers = [json.loads(line)["seq"] for line in path.read_text().splitlines()]
+    assert numbers == list(range(1, 202))
+
+
+def test_the_data_folder_has_the_file_unless_it_is_switched_off(tmp_path):
+    log = EventLog()
+    log.record("event", 1.0, {})
+    config = Config(data=tmp_path, log=LogConfig(events_max_bytes=30))
+    for _ in range(2):
+        build_event_file(config).write(log.recent())
+
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["events.jsonl", "events.jsonl.1"]
+    assert build_event_file(Config(data=tmp_path, log=LogConfig(events=False))) is None
 
 
 async def test_events_of_the_last_moment_reach_the_file(tmp_path):
