@@ -9,16 +9,20 @@ import click
 from stoker.api.serve import CannotListen
 from stoker.client import ServerUnreachable
 from stoker.core.errors import ConfigError, StokerError, StoreError
+from stoker.runtime.replay import CannotReplay
 
 USAGE = 2
 CANNOT_LISTEN = 3
+CANNOT_REPLAY = 4
 STORE = 5
 UNREACHABLE = 6
 REFUSED = 1
+DIFFERS = 1
 
 EXIT_CODES: tuple[tuple[type[StokerError], int], ...] = (
     (ConfigError, USAGE),
     (CannotListen, CANNOT_LISTEN),
+    (CannotReplay, CANNOT_REPLAY),
     (StoreError, STORE),
     (ServerUnreachable, UNREACHABLE),
 )
