@@ -12,7 +12,7 @@ import click
 from stoker.cli.outcomes import DIFFERS
 from stoker.cli.remote import print_json, with_json
 from stoker.runtime.event_file import read_events
-from stoker.runtime.replay import CannotReplay, Decision, Difference, Replay, numbers_of
+from stoker.runtime.replay import CannotReplay, Decision, Replay, numbers_of
 from stoker.runtime.replay import replay as replay_events
 
 _ROWS_MAX = 20
@@ -97,12 +97,8 @@ def _document(found: Replay, numbers: dict[str, Any]) -> dict[str, Any]:
         "starts": found.starts,
         "equal": found.steps - found.differing,
         "differing": found.differing,
-        "largest": None if found.largest is None else _row(found.largest),
-        "differences": [_row(one) for one in found.differences],
+        "largest": None if found.largest is None else asdict(found.largest),
+        "differences": [asdict(one) for one in found.differences],
         "notes": found.notes,
         "policy": numbers,
     }
-
-
-def _row(one: Difference) -> dict[str, Any]:
-    return asdict(one)

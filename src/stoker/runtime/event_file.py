@@ -62,6 +62,8 @@ class EventFile:
     def _write_waiting(self) -> None:
         with self._lock:
             events = [self._waiting.popleft() for _ in range(len(self._waiting))]
+            if not events:
+                return
             try:
                 self.write(events)
             except (OSError, TypeError, ValueError) as error:
