@@ -82,8 +82,15 @@ def test_the_ceilings_of_people_come_from_the_service_curve() -> None:
     limits = Optimizer(policy).step(window(1, service=GB10)).limits
 
     # t(23) = 99 ms, t(24) = 102 ms: twice P0's target is P1's target here.
-    assert limits.requests_p0 == 23
-    assert limits.requests_p1 == 8  # not learned yet, and below what latency allows
+    assert (limits.requests_p0, limits.requests_p1) == (23, 23)
+
+
+def test_only_background_work_begins_small():
+    limits = Optimizer().step(window(1)).limits
+
+    assert limits.requests_p1 is None
+    assert limits.requests_p2 is not None
+    assert limits.requests_p2 <= 10
 
 
 def test_without_a_service_curve_latency_sets_no_ceiling() -> None:

@@ -22,6 +22,7 @@ from stoker.core.policy import Policy
 from stoker.core.scheduler import Scheduler
 from stoker.core.work import Priority, Request, RequestId, Usage
 from stoker.fabric import Fabric, P2Submission
+from stoker.runtime import intake
 from stoker.runtime.control_loop import ControlLoop
 from stoker.runtime.dispatcher import Dispatcher
 from stoker.runtime.optimizer_record import known_of, policy_of, step_of, window_of
@@ -133,24 +134,27 @@ async def test_an_idle_engine_admits_whatever_was_learned():
 
 async def test_whoever_waits_for_the_ceiling_is_told_what_its_last_step_said():
     async with running() as fabric, asyncio.TaskGroup() as tasks:
-        for _ in range(12):
-            call = fabric.run_p1({"prompt": "one of many"})
-            tasks.create_task(collect(call))
+        for number in range(14):
+            tasks.create_task(background_call(fabric, RequestId(f"b-{number}")))
         await asyncio.sleep(0.5)
-        state = fabric.snapshot().scheduler.classes[Priority.P1]
-        waiting = [
-            event.fields["request"].id for event in fabric.log.recent() if event.kind == "Arrived"
-        ]
+        state = fabric.snapshot().scheduler.classes[Priority.P2]
+        first = await fabric.explain(f"b-{state.running}")
 
-        stories = [await fabric.explain(id) for id in waiting]
-
-        assert (state.running, state.waiting) == (8, 4)
-        [first] = [story.explanation for story in stories if story.position == 0]
-        assert first.message.startswith("the learned ceiling is reached: its last step said taint")
+        assert (state.running, state.waiting) == (8, 6)
+        assert first.explanation is not None
+        assert first.explanation.message.startswith("the learned ceiling is reached: its last step")
 
 
-async def collect(call) -> None:
-    await call
+async def background_call(fabric: Fabric, id: RequestId) -> None:
+    inference = intake.parse(
+        {"prompt": "one of many"},
+        priority=Priority.P2,
+        request_id=id,
+        now=fabric.clock.monotonic(),
+    )
+    async with fabric.infer(inference) as answer:
+        async for _ in answer.chunks():
+            pass
 
 
 async def test_switched_off_only_the_guards_bind():

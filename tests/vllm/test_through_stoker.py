@@ -43,7 +43,7 @@ async def test_interactive_work_overtakes_the_queue_inside_vllm(vllm, stoker):
         order.append(name)
 
     async with (
-        stoker(requests=NO_LIMIT) as service,
+        stoker(requests=NO_LIMIT, optimizer__enabled="false") as service,
         Client(service.url) as client,
         asyncio.TaskGroup() as group,
     ):
@@ -68,7 +68,7 @@ async def test_interactive_work_overtakes_the_queue_inside_vllm(vllm, stoker):
 @pytest.mark.parametrize("requests", [NO_LIMIT, 8], ids=["queued in vLLM", "queued in Stoker"])
 async def test_hanging_up_frees_vllm_at_once(vllm, stoker, requests, is_stream):
     call = Call("/v1/p1", is_stream=is_stream, max_tokens=2_000)
-    async with stoker(requests=requests) as service:
+    async with stoker(requests=requests, optimizer__enabled="false") as service:
         async with AsyncExitStack() as calls:
             for number in range(SLOTS + 8):
                 await calls.enter_async_context(

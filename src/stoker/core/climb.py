@@ -84,6 +84,8 @@ class ClimbView:
     capacity: int
     expected_slope: float | None
     """What the learned service curve says the slope should be here."""
+    has_guard: bool = False
+    """Whether the engine says how much KV cache it has, so that the forecast can bind."""
     taint: str | None = None
     """Why the window may teach nothing, if so."""
     may_grow: bool = False

@@ -105,11 +105,11 @@ class Climber:
             predicted = self._fit.at(x - self.position)
             drifted = self._drift.note((y - predicted) / max(self._fit.noise, 0.03))
         if drifted:
-            self._forget()
+            self.forget()
         self._samples.append((view.at, x, y))
         return ClimbReason.DRIFTED if drifted else None
 
-    def _forget(self) -> None:
+    def forget(self) -> None:
         """The work has changed: the shape is the prior again; the position stays."""
         self._samples.clear()
         self.curvature, self._fit = self._policy.curvature, None
@@ -158,12 +158,14 @@ class Climber:
     def _grow(self, view: ClimbView) -> ClimbReason:
         if view.places < 0.85 * math.exp(self.position):
             return ClimbReason.PACED if view.pace_share >= 0.25 else ClimbReason.GROWING
-        slope = view.expected_slope
-        fitted = self._fit
-        if slope is None and fitted is not None and len(self._samples) >= 6:
-            slope = fitted.slope + fitted.slope_sd
+        # Growing on is safe where the forecast of the KV cache binds in time; and newcomers'
+        # prompts make the first samples look flat. Without a guard, curve and samples must agree.
+        slopes = [] if view.expected_slope is None else [view.expected_slope]
+        if self._fit is not None and len(self._samples) >= 6:
+            slopes.append(self._fit.slope + self._fit.slope_sd)
+        slope = None if view.has_guard else max(slopes, default=None)
         is_enough = slope is not None and slope < self._policy.elasticity
-        if self._has_fallen(_FALL):
+        if view.limit_share >= 0.5 and self._has_fallen(_FALL):
             self.is_cold = False
             self.position = self._best_grown()
             return ClimbReason.IMPROVED

@@ -72,6 +72,7 @@ _GUARDS = frozenset(
     for reason in (Reason.KV_PEAK, Reason.SLOTS_FULL, Reason.SLOT_RESERVE, Reason.THRASH)
 )
 _PACES = frozenset({Reason.PREFILL_DEBT.value, Reason.RAMP.value})
+_EVERY_SLOT = 1 << 20
 _SHAPE_GAIN = 0.1
 _TOKENS_GAIN = 0.1
 _TOKENS_SLACK = 1.25
@@ -90,8 +91,9 @@ class Optimizer:
         self, policy: OptimizerPolicy | None = None, *, known: tuple[Learned, ...] = ()
     ) -> None:
         self._policy = policy or OptimizerPolicy()
-        # No experiments on agents: only background work is dithered.
-        steady = replace(self._policy.climb, has_dither=False)
+        # No experiments on agents: only background work is dithered, and only it begins small. P1's
+        # ceiling begins at the slots and comes down by evidence.
+        steady = replace(self._policy.climb, has_dither=False, start=_EVERY_SLOT)
         self._classes = {
             Priority.P1: _Class(steady),
             Priority.P2: _Class(self._policy.climb),
@@ -191,7 +193,9 @@ class _Class:
         """Learn the shape of the work: what its prompts cost beside its output."""
         weight = _prompt_weight(window.service, seen.running)
         if self._prompt_weight is None or abs(math.log(weight / self._prompt_weight)) > 1.0:
+            # Other units: what was sampled before cannot be compared with what comes.
             self._prompt_weight = weight
+            self._climbers[self.shape].forget()
         # Slowly: a weight that followed the dither would be taken for a slope.
         self._prompt_weight += 0.01 * (weight - self._prompt_weight)
         prompts = self._prompt_weight * seen.prompt_tokens
@@ -229,6 +233,7 @@ class _Class:
             pace_share=_share(seen, _PACES),
             capacity=window.capacity.requests,
             expected_slope=_expected_slope(window.service, seen.running, self._prompt_share),
+            has_guard=window.capacity.kv_tokens is not None,
             taint=taint,
             may_grow=window.is_steady and not window.is_host_short,
             preemptions=window.engine_preemptions,
