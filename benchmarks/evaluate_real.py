@@ -119,7 +119,7 @@ async def run_agents(o: argparse.Namespace, target: Target, report: Report, cloc
         for way in o.ways:
 
             async def one(count: int = count, way: str = way) -> Row:
-                return await agents.run_agents(
+                row, state = await agents.run_agents(
                     target,
                     habits,
                     prompts,
@@ -129,6 +129,9 @@ async def run_agents(o: argparse.Namespace, target: Target, report: Report, cloc
                     is_marked=o.mark_sessions,
                     options=tuple(o.serve.split()),
                 )
+                if state:
+                    report.extra[f"{count} agents, {way}"] = state
+                return row
 
             await clock.arm(report, f"{count} agents, {way}", one)
 

@@ -10,13 +10,18 @@ from dataclasses import dataclass
 
 import aiohttp
 
+from stoker.client import Client
+
 from .calls import Answered, Ask, Latencies, opened_session, stream
 from .loads import TAIL_MAX, Lengths, Prompt, Prompts, joined
+from .p0 import learned
 from .record import Times
 from .report import Row
 from .service import stoker_in_front_of
 from .stats import Window, percentile
 from .target import Gauges, Target, settle, watched
+
+State = dict[str, object]
 
 SHARED_SEED = 7
 AFTER_ERROR_S = 0.5
@@ -58,8 +63,9 @@ async def run_agents(
     through_stoker: bool,
     is_marked: bool = False,
     options: tuple[str, ...] = (),
-) -> Row:
-    """So many sessions at once, for a while."""
+) -> tuple[Row, State]:
+    """So many sessions at once, for a while; and how Stoker stood at the end, if it was between."""
+    state: State = {}
     turns: list[Answered] = []
     longest = (await target.engine.capacity()).context_tokens
     async with AsyncExitStack() as stack:
@@ -70,6 +76,7 @@ async def run_agents(
                 stoker_in_front_of(target.url, options=options)
             )
             way = Way(f"{service}/v1/p1", is_marked)
+            client = await stack.enter_async_context(Client(service))
         gauges = await stack.enter_async_context(watched(target))
         async with asyncio.TaskGroup() as tasks:
             running = [
@@ -80,11 +87,13 @@ async def run_agents(
                 ]
             ]
             window = await times.pass_by()
+            if through_stoker:
+                state = learned(await client.state())
             for task in running:
                 task.cancel()
         row = row_of(agents, turns, gauges, window, through_stoker=through_stoker)
     await settle(target)
-    return row
+    return row, state
 
 
 class _Agent:
