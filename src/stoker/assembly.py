@@ -18,6 +18,7 @@ from stoker.runtime.calls import Calls
 from stoker.runtime.control_loop import ControlLoop
 from stoker.runtime.dispatcher import Dispatcher
 from stoker.runtime.engine_monitor import EngineMonitor
+from stoker.runtime.event_codec import beginning
 from stoker.runtime.event_file import EventFile
 from stoker.runtime.housekeeping import Housekeeping
 from stoker.runtime.ids import Ids
@@ -93,15 +94,13 @@ class Assembly:
         """Run every loop while the block lasts; then drain and end them."""
         error: Exception | None = None
         async with asyncio.TaskGroup() as tasks:
-            loops = [
+            loops = await self._begin_recording(tasks)
+            loops += [
                 tasks.create_task(self.monitor.run(), name="engine monitor"),
                 tasks.create_task(self.runner.run(), name="job runner"),
                 tasks.create_task(self.housekeeping.run(), name="housekeeping"),
                 tasks.create_task(self.control.run(), name="control loop"),
             ]
-            if self._event_file is not None:
-                writing = self._event_file.follow(self._log)
-                loops.append(tasks.create_task(writing, name="event file"))
             try:
                 yield
             except Exception as caught:  # noqa: BLE001 - the caller's own; raised again below
@@ -113,6 +112,17 @@ class Assembly:
                 self.dispatcher.close()
         if error is not None:  # as it was, not wrapped in the group's
             raise error
+
+    async def _begin_recording(self, tasks: asyncio.TaskGroup) -> list[asyncio.Task[None]]:
+        file = self._event_file
+        if file is None:
+            return []
+        writing = tasks.create_task(file.follow(self._log), name="event file")
+        await asyncio.sleep(0)  # it follows from here on: a replay needs the very first event
+        if file.is_full:
+            began = beginning(self._config.policy, self.scheduler.state.box.capacity)
+            self._log.record("SchedulerBegan", self._clock.monotonic(), began)
+        return [writing]
 
     async def drain(self, timeout_s: float | None = None) -> None:
         """Take nobody new, give background work back to the store, let the others finish.

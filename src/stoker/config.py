@@ -121,8 +121,9 @@ class LogConfig:
     """Least serious message that is logged."""
     format: Literal["console", "json"] = "console"
     """Lines for people, or one JSON object per line."""
-    events: bool = True
-    """Keep the event log in `events.jsonl` in the data folder, for `stoker replay`."""
+    events: Literal["off", "decisions", "full"] = "decisions"
+    """What is kept in `events.jsonl` in the data folder, for `stoker replay`: what is decided, with
+    the optimizer's inputs; or also first tokens and progress, for the scheduler's replay."""
     events_max_bytes: Count = 64 * 2**20
     """At this size it becomes `events.jsonl.1`, and the one before is gone."""
 

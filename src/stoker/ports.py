@@ -341,4 +341,6 @@ class JobStore(Protocol):
 class Recorder(Protocol):
     """Where events and actions are told to; bounded, and never slows the teller."""
 
-    def record(self, kind: str, at: float, fields: Mapping[str, object]) -> None: ...
+    def record(
+        self, kind: str, at: float, fields: Mapping[str, object], *, is_frequent: bool = False
+    ) -> None: ...

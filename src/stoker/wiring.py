@@ -28,9 +28,14 @@ def build_warm_start(config: Config) -> WarmStart:
 
 def build_event_file(config: Config) -> EventFile | None:
     """Where the event log is kept in the data folder, if it is."""
-    if not config.log.events:
+    settings = config.log
+    if settings.events == "off":
         return None
-    return EventFile(config.data / EVENTS_FILE, max_bytes=config.log.events_max_bytes)
+    return EventFile(
+        config.data / EVENTS_FILE,
+        max_bytes=settings.events_max_bytes,
+        is_full=settings.events == "full",
+    )
 
 
 async def build_engine(config: Config) -> Engine:

@@ -63,6 +63,38 @@ async def test_a_slow_subscriber_loses_the_oldest_and_is_told_how_many():
     assert subscription.take() == []
 
 
+async def test_a_frequent_event_goes_only_to_those_who_want_it_and_takes_no_number():
+    log = EventLog()
+
+    with log.subscribe() as usual, log.subscribe(wants_frequent=True) as everything:
+        log.record("arrived", 1.0, {})
+        log.record("progressed", 2.0, {}, is_frequent=True)
+        log.record("left", 3.0, {})
+
+        assert [(one.seq, one.kind) for one in usual.take()] == [(1, "arrived"), (2, "left")]
+        assert [(one.seq, one.kind) for one in everything.take()] == [
+            (1, "arrived"),
+            (1, "progressed"),
+            (2, "left"),
+        ]
+    assert [event.kind for event in log.recent()] == ["arrived", "left"]
+
+
+async def test_events_that_come_too_fast_for_the_file_are_counted_in_it(tmp_path):
+    log, path = EventLog(), tmp_path / "events.jsonl"
+    writing = asyncio.ensure_future(EventFile(path, is_full=True).follow(log))
+    await asyncio.sleep(0)
+
+    for _ in range(10_003):
+        log.record("progressed", 1.0, {}, is_frequent=True)
+    writing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await writing
+
+    first, *rest = map(json.loads, path.read_text().splitlines())
+    assert (first["kind"], first["fields"], len(rest)) == ("EventsLost", {"count": 3}, 10_000)
+
+
 async def test_the_file_turns_over_before_it_is_too_large(tmp_path):
     log, path = EventLog(), tmp_path / "logs" / "events.jsonl"
     file = EventFile(path, max_bytes=400)
@@ -96,7 +128,9 @@ async def test_a_file_that_cannot_be_written_ends_nothing_and_goes_on_when_it_ca
         writing.cancel()
 
     assert [one["event"] for one in told] == ["events_not_written"]
-    assert [json.loads(line)["kind"] for line in path.read_text().splitlines()] == ["kept"]
+    [lost, kept] = map(json.loads, path.read_text().splitlines())
+    assert (lost["kind"], lost["fields"]) == ("EventsLost", {"count": 1})
+    assert (kept["kind"], kept["seq"]) == ("kept", lost["seq"])
 
 
 async def test_events_are_written_in_their_order_up_to_the_end(tmp_path):
@@ -123,7 +157,7 @@ def test_the_data_folder_has_the_file_unless_it_is_switched_off(tmp_path):
         build_event_file(config).write(log.recent())
 
     assert sorted(file.name for file in tmp_path.iterdir()) == ["events.jsonl", "events.jsonl.1"]
-    assert build_event_file(Config(data=tmp_path, log=LogConfig(events=False))) is None
+    assert build_event_file(Config(data=tmp_path, log=LogConfig(events="off"))) is None
 
 
 async def test_events_of_the_last_moment_reach_the_file(tmp_path):

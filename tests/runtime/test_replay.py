@@ -10,7 +10,9 @@ from stoker.core.climb import ClimbPolicy
 from stoker.core.optimizer import OptimizerPolicy
 from stoker.runtime.event_file import BrokenLine, read_events
 from stoker.runtime.recorder import LoggedEvent
-from stoker.runtime.replay import CannotReplay, changed, numbers_of, replay
+from stoker.runtime.recording import CannotReplay
+from stoker.runtime.replay import replay
+from stoker.runtime.replay_numbers import changed, numbers_of
 from tests.recordings import record
 
 
@@ -212,12 +214,12 @@ def test_numbers_go_to_the_optimizer_or_to_its_climbers():
 @pytest.mark.parametrize(
     ("setting", "words"),
     [
-        ("speed=1", "'speed' is no number of the optimizer; there are p0_itl_target_s, "),
+        ("speed=1", "'speed' is no number of the optimizer or the scheduler; there are p0_"),
         ("climb=1", "'climb' is no number"),
         ("start", "start: '' is not of type int"),
         ("start=few", "start: 'few' is not of type int"),
         ("growth=nan", "growth: 'nan' is not finite"),
-        ("start=0", "no optimizer can start with these numbers"),
+        ("start=0", "nothing can start with these numbers"),
     ],
 )
 def test_a_number_that_cannot_be_used_is_refused(setting, words):

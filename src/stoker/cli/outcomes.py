@@ -9,7 +9,7 @@ import click
 from stoker.api.serve import CannotListen
 from stoker.client import ServerUnreachable
 from stoker.core.errors import ConfigError, StokerError, StoreError
-from stoker.runtime.replay import CannotReplay
+from stoker.runtime.recording import CannotReplay
 
 USAGE = 2
 CANNOT_LISTEN = 3

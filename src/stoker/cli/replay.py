@@ -12,8 +12,10 @@ import click
 from stoker.cli.outcomes import DIFFERS
 from stoker.cli.remote import print_json, with_json
 from stoker.runtime.event_file import read_events
-from stoker.runtime.replay import CannotReplay, Decision, Replay, numbers_of
+from stoker.runtime.recording import CannotReplay
+from stoker.runtime.replay import Decision, Replay
 from stoker.runtime.replay import replay as replay_events
+from stoker.runtime.replay_numbers import numbers_of
 
 _ROWS_MAX = 20
 _CAVEAT = (

@@ -96,10 +96,13 @@ class ControlLoop:
         if self._identity is not None:
             self._save(self._learned())
             service.forget()
+            self._recorder.record("ServiceForgotten", self._clock.monotonic(), {})
         self._identity = identity
         self._known = None if self._warm_start is None else self._warm_start.find(identity)
         if self._known is not None:
-            service.restore(self._known.service, self._clock.monotonic())
+            now, evidence = self._clock.monotonic(), self._known.service
+            service.restore(evidence, now)
+            self._recorder.record("ServiceRestored", now, {"service": evidence})
             log.info("warm_start", engine=identity.kind, model=identity.model)
         if self._is_enabled:
             # At once: nobody is to flood it in the time before the first tick.
@@ -148,9 +151,10 @@ class ControlLoop:
         self._last = step
         for priority, climb in step.climbs.items():
             self._steps[priority, climb.reason] += 1
-        self._dispatcher.tell(LimitsChanged(step.at, step.limits))
+        # Before it is told: a replay closes its own window where this one was closed.
         fields = {"window": plain(window), "step": step_document(step)}
         self._recorder.record("OptimizerStepped", step.at, fields)
+        self._dispatcher.tell(LimitsChanged(step.at, step.limits))
 
     def view(self) -> OptimizerView:
         return OptimizerView(
@@ -178,7 +182,7 @@ class ControlLoop:
     def _fail(self, window: Window, error: Exception) -> None:
         self._failures += 1
         self._last = None
-        self._dispatcher.tell(LimitsChanged(window.at, Limits()))
         fields = {"window": plain(window), "error": repr(error)}
         self._recorder.record("OptimizerFailed", window.at, fields)
+        self._dispatcher.tell(LimitsChanged(window.at, Limits()))
         self._begin(())

@@ -18,6 +18,7 @@ from stoker.core.events import Arrived, DeadlineReached, Event, FirstToken, Left
 from stoker.core.scheduler import Scheduler
 from stoker.core.work import Outcome, Request, RequestId, Usage
 from stoker.ports import Clock, Recorder
+from stoker.runtime.event_codec import FREQUENT, fields_of
 
 
 class Preempted(Exception):
@@ -158,8 +159,9 @@ class Dispatcher:
                 event = self._events.popleft()
                 for action in self.scheduler.handle(event):
                     self._carry_out(action)
-                if not isinstance(event, _TOO_OFTEN):
-                    self._recorder.record(type(event).__name__, event.at, _fields(event))
+                kind = type(event).__name__
+                is_frequent = kind in FREQUENT
+                self._recorder.record(kind, event.at, fields_of(event), is_frequent=is_frequent)
         finally:
             self._is_handling = False
         self._arm()
@@ -222,7 +224,7 @@ class Dispatcher:
                 if isinstance(action, Preempt):
                     details["tokens"] = ticket.tokens  # before it is told: then it is over
                 ticket.interrupt(_cause(action))
-        fields = {**_fields(action), **details}
+        fields = {**fields_of(action), **details}
         self._recorder.record(type(action).__name__, self._clock.monotonic(), fields)
 
     def _arm(self) -> None:
@@ -295,10 +297,3 @@ def _cause(action: Reject | Preempt | Abort) -> Exception:
             return EngineInterrupted(f"the engine went down: {note}")
         case _:
             assert_never(action)
-
-
-_TOO_OFTEN = (FirstToken, Progressed)
-
-
-def _fields(record: object) -> dict[str, object]:
-    return {name: getattr(record, name) for name in type(record).__dataclass_fields__}  # type: ignore[attr-defined]

@@ -7,45 +7,51 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 import structlog
 
-from stoker.runtime.recorder import EventLog, LoggedEvent
+from stoker.runtime.recorder import EventLog, LoggedEvent, Subscription
 
 log = structlog.get_logger("stoker.events")
 
 _PAUSE_S = 0.25
+_SIZE = 10_000
 
 
 class EventFile:
-    """Appends events to `path`; at `max_bytes` it becomes `path.1`, and the one before is gone."""
+    """Appends events to `path`; at `max_bytes` it becomes `path.1`, and the one before is gone.
 
-    def __init__(self, path: Path, *, max_bytes: int = 64 * 2**20) -> None:
+    `EventsLost`, with their `count`, stands where some could not be written.
+    """
+
+    def __init__(self, path: Path, *, max_bytes: int = 64 * 2**20, is_full: bool = False) -> None:
+        self.is_full = is_full
+        """Whether it has the frequent events too: then the scheduler can be replayed from it."""
         self._path = path
         self._max_bytes = max_bytes
         # The last write may meet one that is still under way in its thread, or never began.
         self._lock = threading.Lock()
         self._waiting: deque[LoggedEvent] = deque()
-        self._is_failing = False
+        self._lost = self._dropped = 0
 
     async def follow(self, events: EventLog) -> None:
         """Write what is recorded, a few times a second, until cancelled; then the rest.
 
         What cannot be written is lost, and said in the log once: a full disk ends no service.
         """
-        with events.subscribe(size=10_000) as subscription:
+        with events.subscribe(size=_SIZE, wants_frequent=self.is_full) as subscription:
             try:
                 while True:
                     await asyncio.sleep(_PAUSE_S)
-                    self._waiting.extend(subscription.take())
+                    self._collect(subscription)
                     await asyncio.to_thread(self._write_waiting)
             finally:
                 # In the loop's own thread: at shutdown there is nobody left to make wait.
-                self._waiting.extend(subscription.take())
+                self._collect(subscription)
                 self._write_waiting()
 
     def write(self, events: Sequence[LoggedEvent]) -> None:
@@ -59,19 +65,47 @@ class EventFile:
         with self._path.open("ab") as file:
             file.write(encoded)
 
+    def _collect(self, subscription: Subscription) -> None:
+        taken = subscription.take()
+        dropped, self._dropped = subscription.dropped - self._dropped, subscription.dropped
+        if dropped:
+            self._waiting.append(_lost(dropped, taken[0]))
+        self._waiting.extend(taken)
+
     def _write_waiting(self) -> None:
         with self._lock:
             events = [self._waiting.popleft() for _ in range(len(self._waiting))]
             if not events:
                 return
             try:
-                self.write(events)
+                self.write([_lost(self._lost, events[0]), *events] if self._lost else events)
             except (OSError, TypeError, ValueError) as error:
-                if not self._is_failing:
+                if not self._lost:
                     log.warning("events_not_written", file=str(self._path), error=str(error))
-                self._is_failing = True
+                self._lost += len(events)
             else:
-                self._is_failing = False
+                self._lost = 0
+
+
+class FileRecorder:
+    """`ports.Recorder` right into a file, without a loop: `close` writes what is left."""
+
+    def __init__(self, file: EventFile) -> None:
+        self._file = file
+        self._events: list[LoggedEvent] = []
+        self._seq = 0
+
+    def record(
+        self, kind: str, at: float, fields: Mapping[str, object], *, is_frequent: bool = False
+    ) -> None:
+        self._seq += not is_frequent
+        self._events.append(LoggedEvent(self._seq, kind, at, fields))
+        if len(self._events) >= _SIZE:
+            self.close()
+
+    def close(self) -> None:
+        self._file.write(self._events)
+        self._events.clear()
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +129,10 @@ def read_events(path: Path) -> Iterator[LoggedEvent | BrokenLine]:
                 except ValueError:
                     is_cut = not line.endswith(b"\n")
                     yield BrokenLine(f"line {number} of {one.name}", is_cut)
+
+
+def _lost(count: int, before: LoggedEvent) -> LoggedEvent:
+    return LoggedEvent(before.seq, "EventsLost", before.at, {"count": count})
 
 
 def _older(path: Path) -> Path:

@@ -17,7 +17,10 @@ DEFAULT_EVENTS = 10_000
 
 @dataclass(frozen=True, slots=True)
 class LoggedEvent:
-    """One thing that happened. `seq` has no gaps, so a reader can tell what it missed."""
+    """One thing that happened. `seq` has no gaps, so a reader can tell what it missed.
+
+    A frequent event has that of the event before it: those who do not get it miss nothing.
+    """
 
     seq: int
     kind: str
@@ -28,9 +31,10 @@ class LoggedEvent:
 class Subscription:
     """Events from now on, for one reader in the log's own event loop."""
 
-    __slots__ = ("_events", "_wake", "dropped")
+    __slots__ = ("_events", "_wake", "dropped", "wants_frequent")
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, *, wants_frequent: bool = False) -> None:
+        self.wants_frequent = wants_frequent
         self._events: deque[LoggedEvent] = deque(maxlen=size)
         self._wake = asyncio.Event()
         self.dropped = 0
@@ -65,7 +69,13 @@ class EventLog:
         self._subscriptions: list[Subscription] = []
         self._seq = 0
 
-    def record(self, kind: str, at: float, fields: Mapping[str, object]) -> None:
+    def record(
+        self, kind: str, at: float, fields: Mapping[str, object], *, is_frequent: bool = False
+    ) -> None:
+        """Remember and pass on; what is frequent only goes to the subscribers that want it."""
+        if is_frequent:
+            self._pass_on_frequent(kind, at, fields)
+            return
         self._seq += 1
         event = LoggedEvent(self._seq, kind, at, fields)
         self._events.append(event)
@@ -91,11 +101,18 @@ class EventLog:
         ]
 
     @contextmanager
-    def subscribe(self, size: int = 1000) -> Iterator[Subscription]:
+    def subscribe(
+        self, size: int = 1000, *, wants_frequent: bool = False
+    ) -> Iterator[Subscription]:
         """Follow what is recorded while the block runs."""
-        subscription = Subscription(size)
+        subscription = Subscription(size, wants_frequent=wants_frequent)
         self._subscriptions.append(subscription)
         try:
             yield subscription
         finally:
             self._subscriptions.remove(subscription)
+
+    def _pass_on_frequent(self, kind: str, at: float, fields: Mapping[str, object]) -> None:
+        for subscription in self._subscriptions:
+            if subscription.wants_frequent:
+                subscription.put(LoggedEvent(self._seq, kind, at, fields))
