@@ -11,6 +11,7 @@ from stoker.config import Config, ServerConfig
 from stoker.core.policy import Policy
 from stoker.fabric import Fabric, P2Submission
 from stoker.runtime.event_file import EventFile
+from stoker.runtime.warm_start import WarmStart
 from stoker.testing.fake_engine import FakeEngine, FakeTiming
 from stoker.testing.job_store import InMemoryJobStore
 from stoker.testing.virtual_time import VirtualClock, run_virtual
@@ -23,18 +24,30 @@ _CONFIG = Config(
 _TIMING = FakeTiming(prefill_s_per_token=0.0001, decode_s=0.1, decode_s_per_sequence=0.02)
 
 
-def record(path: Path, *, seconds: float = 60.0, max_bytes: int = 64 * 2**20) -> None:
-    """One life of a service with a backlog, appended to the event file at `path`."""
-    run_virtual(_live(EventFile(path, max_bytes=max_bytes), seconds))
+def record(
+    path: Path,
+    *,
+    seconds: float = 60.0,
+    max_bytes: int = 64 * 2**20,
+    is_full: bool = False,
+    learned: Path | None = None,
+) -> None:
+    """One life of a service with a backlog, appended to the event file at `path`.
+
+    It begins with what is `learned`, and leaves there what it has learned itself.
+    """
+    file = EventFile(path, max_bytes=max_bytes, is_full=is_full)
+    run_virtual(_live(file, seconds, None if learned is None else WarmStart(learned)))
 
 
-async def _live(file: EventFile, seconds: float) -> None:
+async def _live(file: EventFile, seconds: float, warm_start: WarmStart | None) -> None:
     async with Fabric.assemble(
         _CONFIG,
         engine=FakeEngine(slots=256, natural_tokens=24, timing=_TIMING),
         store=InMemoryJobStore(),
         clock=VirtualClock(),
         event_file=file,
+        warm_start=warm_start,
     ) as fabric:
         await fabric.wait_ready()
         body = msgspec.json.encode({"prompt": "a few words to read"})

@@ -14,6 +14,7 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from stoker.runtime.replay import Ceilings
 from stoker.sim.report import Report, Series
 
 mpl.use("Agg")
@@ -25,6 +26,11 @@ PREDICTED, ACTUAL = "#8d6a9f", "#2e4057"
 PEOPLE = "#f4d8cd"
 _GIB = 2**30
 _SMOOTH_S = 30.0
+_CEILINGS = {
+    "requests_p2": "Ceiling of P2, places",
+    "requests_p1": "Ceiling of P1, places",
+    "tokens": "Ceiling of tokens in flight",
+}
 
 _STYLE: dict[Any, Any] = {
     "axes.edgecolor": "#888888",
@@ -115,6 +121,26 @@ def draw_first_tokens(title: str, arms: Mapping[str, Sequence[Report]], path: Pa
         ax = figure.subplots()
         _first_tokens(ax, arms)
         ax.set_title(title)
+        figure.savefig(path, dpi=110)
+
+
+def draw_replay(title: str, ceilings: Sequence[Ceilings], path: Path) -> None:
+    """The recorded ceilings over time, and those that a replay gave."""
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(10, 6.6), layout="constrained")
+        panels = dict(zip(_CEILINGS, figure.subplots(len(_CEILINGS), 1, sharex=True), strict=True))
+        start = ceilings[0].at
+        minutes = [(one.at - start) / 60.0 for one in ceilings]
+        for name, ax in panels.items():
+            recorded = [_height(getattr(one.recorded, name)) for one in ceilings]
+            replayed = [_height(getattr(one.replayed, name)) for one in ceilings]
+            ax.step(minutes, recorded, where="post", color=ACTUAL, linewidth=2.2, label="recorded")
+            ax.step(minutes, replayed, where="post", color=LIMIT, linewidth=1.0, label="replayed")
+            ax.set_title(_CEILINGS[name])
+            ax.set_ylim(bottom=0)
+        panels["requests_p2"].legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=2)
+        panels["tokens"].set_xlabel(f"minutes from {start:,.0f} s on (no line: no ceiling)")
+        figure.suptitle(title, fontsize=12, fontweight="bold", x=0.01, ha="left")
         figure.savefig(path, dpi=110)
 
 
@@ -236,6 +262,10 @@ def _trajectory(ax: Axes, run: Report) -> None:
 
 def _place(report: Report) -> float:
     return max(1.0, report.work.resident_mean)
+
+
+def _height(ceiling: int | None) -> float:
+    return float("nan") if ceiling is None else float(ceiling)
 
 
 def _minutes(series: Series) -> list[float]:

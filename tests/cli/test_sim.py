@@ -77,3 +77,11 @@ def test_a_wrong_name_is_wrong_usage(arguments):
 
     assert result.exit_code == 2
     assert "there are" in result.output
+
+
+def test_an_arm_without_the_core_has_no_events_to_write(tmp_path):
+    result = run("kv-tight", "--arm", "aimd", "--events", "events.jsonl")
+
+    assert result.exit_code == 2
+    assert "aimd decides without Stoker's core" in result.output
+    assert list(tmp_path.iterdir()) == []

@@ -10,10 +10,11 @@ from rich import box
 from rich.console import Console, RenderableType
 from rich.table import Table
 
+from stoker.cli.sim_events import writing_events
 from stoker.sim.lengths import load_traces
 from stoker.sim.report import Forecast, People, Report, Work
-from stoker.sim.run import ARMS, run, shortened
-from stoker.sim.scenarios import BUILDERS, scenario
+from stoker.sim.run import ARMS, OURS, run, shortened
+from stoker.sim.scenarios import BUILDERS, Scenario, scenario
 
 _HINT = "no picture: matplotlib is missing (pip install 'stoker[plots]')"
 
@@ -33,6 +34,12 @@ _HINT = "no picture: matplotlib is missing (pip install 'stoker[plots]')"
     help="Write the report as JSON and the picture there, instead of the picture here.",
 )
 @click.option(
+    "--events",
+    metavar="FILE",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write what a service's event log would have, in full, for `stoker replay`.",
+)
+@click.option(
     "--data",
     metavar="DIR",
     type=click.Path(path_type=Path, file_okay=False, exists=True),
@@ -45,6 +52,7 @@ def sim(
     minutes: float | None,
     out: Path | None,
     data: Path | None,
+    events: Path | None,
     *,
     is_list: bool,
 ) -> None:
@@ -55,7 +63,9 @@ def sim(
         return
     try:
         chosen = scenario(name, load_traces(data))
-        report = run(chosen if minutes is None else shortened(chosen, minutes), arm, seed)
+        if minutes is not None:
+            chosen = shortened(chosen, minutes)
+        report = _run(chosen, arm, seed, events)
     except ValueError as error:
         raise click.UsageError(str(error)) from None
     console.print(f"[bold]{name}[/]: {chosen.description}")
@@ -69,6 +79,18 @@ def sim(
         for violation in report.violations:
             console.print(f"  {violation}", markup=False)
         raise click.exceptions.Exit(1)
+
+
+def _run(chosen: Scenario, arm: str, seed: int, events: Path | None) -> Report:
+    if events is None:
+        return run(chosen, arm, seed)
+    if arm not in OURS:
+        raise ValueError(f"{arm} decides without Stoker's core: there are no events of it")
+    try:
+        with writing_events(events) as diary:
+            return run(chosen, arm, seed, diary=diary)
+    except OSError as error:
+        raise ValueError(f"{events}: cannot be written: {error.strerror}") from error
 
 
 def _listing() -> Iterator[RenderableType]:

@@ -38,10 +38,16 @@ class CannotReplay(StokerError):
 class Recording:
     """Iterate it once, for the events and whether each follows the one before with none missing."""
 
-    def __init__(self, entries: Iterable[LoggedEvent | BrokenLine], *, beginning: str) -> None:
+    def __init__(
+        self, entries: Iterable[LoggedEvent | BrokenLine], *, counted: str, beginning: str
+    ) -> None:
         self.skipped = 0
         """How many there were to replay, but without their beginning; for the reader to count."""
+        self.is_full = False
+        """Whether it has frequent events."""
         self._entries = entries
+        self._counted = counted
+        """What it counts as skipped, by name."""
         self._beginning = beginning
         self._lost = 0
         self._gaps: list[tuple[int, int]] = []
@@ -61,7 +67,9 @@ class Recording:
                 self._note_lost(entry)
                 follows = False
                 continue
-            if entry.kind not in FREQUENT:
+            if entry.kind in FREQUENT:
+                self.is_full = True
+            else:
                 follows = self._follows(before, entry.seq) and follows
                 before = entry.seq
             if entry.kind not in _KNOWN:
@@ -85,7 +93,9 @@ class Recording:
         if self._lost:
             lines.append(f"events that could not be written when they came: {self._lost}")
         if self.skipped:
-            lines.append(f"steps without their {self._beginning}, left out: {self.skipped}")
+            lines.append(
+                f"{self._counted} without their {self._beginning}, left out: {self.skipped}"
+            )
         if self._foreign:
             lines.append(
                 f"lines that are no events: {len(self._foreign)}, {self._foreign[0]} first"

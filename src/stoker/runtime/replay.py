@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from stoker.core.limits import Limits
 from stoker.core.optimizer import Optimizer, OptimizerPolicy, Step
 from stoker.core.window import Window
 from stoker.core.work import Priority
@@ -46,6 +47,15 @@ class Difference:
 
 
 @dataclass(frozen=True, slots=True)
+class Ceilings:
+    """Every ceiling after one step; none where the step failed."""
+
+    at: float
+    recorded: Limits
+    replayed: Limits
+
+
+@dataclass(frozen=True, slots=True)
 class Replay:
     """What came out: how many steps were taken again, from how many starts, and what differs."""
 
@@ -53,6 +63,8 @@ class Replay:
     starts: int
     differing: int
     differences: tuple[Difference, ...]
+    ceilings: tuple[Ceilings, ...]
+    """Of every step, for a picture."""
     notes: tuple[str, ...]
     """What could not be replayed, a line each."""
 
@@ -68,7 +80,7 @@ def replay(entries: Iterable[LoggedEvent | BrokenLine], numbers: Numbers | None 
 
     Raises `CannotReplay` where not one step can be taken.
     """
-    recording = Recording(entries, beginning="OptimizerBegan")
+    recording = Recording(entries, counted="steps", beginning="OptimizerBegan")
     replaying = _Replaying(recording, numbers or {})
     for event, follows in recording:
         replaying.take(event, follows=follows)
@@ -85,6 +97,7 @@ class _Replaying:
         self._optimizer: Optimizer | None = None
         self._steps = self._starts = self._differing = 0
         self._differences: list[Difference] = []
+        self._ceilings: list[Ceilings] = []
 
     def take(self, event: LoggedEvent, *, follows: bool) -> None:
         if not follows:
@@ -111,6 +124,7 @@ class _Replaying:
             self._starts,
             self._differing,
             tuple(self._differences),
+            tuple(self._ceilings),
             tuple(self._recording.notes()),
         )
 
@@ -138,8 +152,13 @@ class _Replaying:
             if before[of] != after[of]
         ]
         self._steps += 1
+        self._ceilings.append(Ceilings(window.at, _limits(recorded), _limits(replayed)))
         self._differing += bool(found)
         self._differences += found
+
+
+def _limits(step: Step | None) -> Limits:
+    return Limits() if step is None else step.limits
 
 
 def _decisions(step: Step | None) -> dict[str, Decision]:

@@ -15,6 +15,7 @@ from stoker.sim.arms.direct import DirectArm
 from stoker.sim.arms.rules import Aimd, Concur, Fixed, Gradient2, NaiveNewton, Rule, Vegas
 from stoker.sim.arms.stoker import Options, StokerArm
 from stoker.sim.checkers import Checkers
+from stoker.sim.diary import Diary
 from stoker.sim.faults import install
 from stoker.sim.kernel import Kernel
 from stoker.sim.meter import Served, Totals
@@ -47,20 +48,25 @@ OURS: dict[str, OptimizerPolicy] = {
 ARMS = (*OURS, "p0-alone", "everything", "priority", "fixed:N", *RULES)
 
 
-def run(scenario: Scenario, arm: str = "stoker", seed: int = 1) -> Report:
-    """Run it to its end. The same three arguments always give the same report."""
-    return Run(scenario, arm, seed).report()
+def run(
+    scenario: Scenario, arm: str = "stoker", seed: int = 1, *, diary: Diary | None = None
+) -> Report:
+    """Run it to its end. The same three arguments always give the same report.
+
+    A `diary` can be kept of Stoker and of what is left of it, not of arms without the core.
+    """
+    return Run(scenario, arm, seed, diary).report()
 
 
 class Run:
     """One run, from the empty box on."""
 
-    def __init__(self, scenario: Scenario, arm: str, seed: int) -> None:
+    def __init__(self, scenario: Scenario, arm: str, seed: int, diary: Diary | None = None) -> None:
         self.scenario = scenario
         self.arm_name = arm
         self.kernel = Kernel(seed)
         self.world = World(self.kernel, scenario.profile, scenario.host)
-        self.arm = build_arm(arm, self.world, scenario)
+        self.arm = build_arm(arm, self.world, scenario, diary)
         self.checkers = Checkers(self.world, self.arm)
         self.series = Series()
         self._at_warm_up: _Mark | None = None
@@ -158,7 +164,7 @@ class _Mark:
 # ---------------------------------------------------------------------------- arms by name
 
 
-def build_arm(name: str, world: World, scenario: Scenario) -> Arm:
+def build_arm(name: str, world: World, scenario: Scenario, diary: Diary | None = None) -> Arm:
     """An arm by its name. Raise ValueError for one that does not exist."""
     kind, _, number = name.partition(":")
     most = world.capacity.requests
@@ -170,7 +176,7 @@ def build_arm(name: str, world: World, scenario: Scenario) -> Arm:
         raise ValueError(f"no arm is called {name!r}; there are {', '.join(ARMS)}")
     match kind:
         case _ if kind in OURS:
-            options = Options(policy=scenario.policy or Policy(), optimizer=OURS[kind])
+            options = Options(policy=scenario.policy or Policy(), optimizer=OURS[kind], diary=diary)
             return StokerArm(world, options)
         case "p0-alone":
             return DirectArm(world, Fixed(1), has_priority=True)

@@ -35,6 +35,7 @@ from stoker.core.reasons import Reason
 from stoker.core.scheduler import Scheduler
 from stoker.core.work import JobId, LeaseId, Outcome, Priority, Request, RequestId, Usage
 from stoker.sim.arms.job_table import JobTable
+from stoker.sim.diary import Diary
 from stoker.sim.work import Ended, Notice, SimRequest, Started
 from stoker.sim.world import Look, World
 
@@ -59,6 +60,8 @@ class Options:
     progress_every_s: float = 1.5
     """The runtime reports four times a second, which would be most of a run's time here; lengths
     are predicted anew only once a second in any case. It divides the optimizer's three seconds."""
+    diary: Diary | None = None
+    """Who writes down what is decided."""
 
 
 @dataclass(slots=True)
@@ -91,6 +94,7 @@ class StokerArm:
     def start(self) -> None:
         kernel = self._world.kernel
         self._table = JobTable(self._world.backlog)
+        self._begin_diary()
         self._tell(CapacityChanged(kernel.now, self._world.capacity))
         self._report_host()
         self._tell(EngineUp(kernel.now, ABORT_GRACE_S))
@@ -100,6 +104,12 @@ class StokerArm:
         kernel.every(PING_EVERY_S, self._ping)
         kernel.every(self._options.progress_every_s, self._report_progress)
         kernel.every(STEP_EVERY_S, self._step)
+
+    def _begin_diary(self) -> None:
+        diary, now = self._options.diary, self._world.kernel.now
+        if diary is not None:
+            diary.scheduler_began(now, self._options.policy, self._world.capacity)
+            diary.optimizer_began(now, self._options.optimizer)
 
     def look(self) -> Look:
         scheduler, now = self.scheduler, self._world.kernel.now
@@ -203,8 +213,11 @@ class StokerArm:
 
     def _step(self) -> None:
         """One tick of the control loop."""
-        step = self.optimizer.step(self.scheduler.close_window(self._world.kernel.now))
+        window = self.scheduler.close_window(self._world.kernel.now)
+        step = self.optimizer.step(window)
         self.steps.append(step)
+        if self._options.diary is not None:
+            self._options.diary.stepped(window, step)
         self._tell(LimitsChanged(step.at, step.limits))
 
     # ------------------------------------------------------------------ the dispatcher
@@ -226,7 +239,11 @@ class StokerArm:
         self._is_handling = True
         try:
             while self._events:
-                for action in self.scheduler.handle(self._events.popleft()):
+                event = self._events.popleft()
+                actions = self.scheduler.handle(event)
+                if self._options.diary is not None:
+                    self._options.diary.handled(event, actions)
+                for action in actions:
                     self._carry_out(action)
         finally:
             self._is_handling = False
