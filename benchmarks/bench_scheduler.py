@@ -160,7 +160,7 @@ class ModelBox:
 
     def arrive(self, priority: Priority, *, is_job: bool = False) -> None:
         serial = next(self._serial)
-        id = RequestId(f"{priority.label}-{serial}")
+        id = RequestId(f"{priority.label}_{serial:026d}")  # as long as those of a service
         request = Request(
             id,
             priority,
