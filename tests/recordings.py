@@ -11,6 +11,7 @@ from stoker.config import Config, ServerConfig
 from stoker.core.policy import Policy
 from stoker.fabric import Fabric, P2Submission
 from stoker.runtime.event_file import EventFile
+from stoker.runtime.optimizer_record import KINDS
 from stoker.runtime.warm_start import WarmStart
 from stoker.testing.fake_engine import FakeEngine, FakeTiming
 from stoker.testing.job_store import InMemoryJobStore
@@ -31,22 +32,26 @@ def record(
     max_bytes: int = 64 * 2**20,
     is_full: bool = False,
     learned: Path | None = None,
+    steps: Path | None = None,
 ) -> None:
     """One life of a service with a backlog, appended to the event file at `path`.
 
-    It begins with what is `learned`, and leaves there what it has learned itself.
+    It begins with what is `learned`, and leaves there what it has learned itself. Its optimizer's
+    steps alone go to `steps` too.
     """
-    file = EventFile(path, max_bytes=max_bytes, is_full=is_full)
-    run_virtual(_live(file, seconds, None if learned is None else WarmStart(learned)))
+    files = [EventFile(path, max_bytes=max_bytes, is_full=is_full)]
+    if steps is not None:
+        files.append(EventFile(steps, kinds=KINDS))
+    run_virtual(_live(files, seconds, None if learned is None else WarmStart(learned)))
 
 
-async def _live(file: EventFile, seconds: float, warm_start: WarmStart | None) -> None:
+async def _live(files: list[EventFile], seconds: float, warm_start: WarmStart | None) -> None:
     async with Fabric.assemble(
         _CONFIG,
         engine=FakeEngine(slots=256, natural_tokens=24, timing=_TIMING),
         store=InMemoryJobStore(),
         clock=VirtualClock(),
-        event_file=file,
+        event_files=files,
         warm_start=warm_start,
     ) as fabric:
         await fabric.wait_ready()

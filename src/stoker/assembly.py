@@ -5,7 +5,7 @@ kept running. What callers do with them is `fabric.py`'s.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 
 from stoker.config import Config, optimizer_policy
@@ -43,12 +43,12 @@ class Assembly:
         log: EventLog,
         host: HostReader | None = None,
         warm_start: WarmStart | None = None,
-        event_file: EventFile | None = None,
+        event_files: Sequence[EventFile] = (),
     ) -> None:
         self._config = config
         self._clock = clock
         self._log = log
-        self._event_file = event_file
+        self._event_files = event_files
         self.ids = Ids(clock)
         self.meter = Meter()
         self.scheduler = Scheduler(config.policy)
@@ -114,15 +114,15 @@ class Assembly:
             raise error
 
     async def _begin_recording(self, tasks: asyncio.TaskGroup) -> list[asyncio.Task[None]]:
-        file = self._event_file
-        if file is None:
-            return []
-        writing = tasks.create_task(file.follow(self._log), name="event file")
-        await asyncio.sleep(0)  # it follows from here on: a replay needs the very first event
-        if file.is_full:
+        writing = [
+            tasks.create_task(file.follow(self._log), name="event file")
+            for file in self._event_files
+        ]
+        await asyncio.sleep(0)  # they follow from here on: a replay needs the very first event
+        if any(file.is_full for file in self._event_files):
             began = beginning(self._config.policy, self.scheduler.state.box.capacity)
             self._log.record("SchedulerBegan", self._clock.monotonic(), began)
-        return [writing]
+        return writing
 
     async def drain(self, timeout_s: float | None = None) -> None:
         """Take nobody new, give background work back to the store, let the others finish.

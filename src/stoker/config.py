@@ -123,9 +123,11 @@ class LogConfig:
     """Lines for people, or one JSON object per line."""
     events: Literal["off", "decisions", "full"] = "decisions"
     """What is kept in `events.jsonl` in the data folder, for `stoker replay`: what is decided, with
-    the optimizer's inputs; or also first tokens and progress, for the scheduler's replay."""
+    the optimizer's inputs; or also first tokens and progress, for the scheduler's replay. The
+    optimizer's steps alone are kept in `optimizer.jsonl` too."""
     events_max_bytes: Count = 64 * 2**20
-    """At this size it becomes `events.jsonl.1`, and the one before is gone."""
+    """At this size `events.jsonl` becomes `events.jsonl.1`, and the one before is gone; likewise
+    `optimizer.jsonl`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,7 +51,7 @@ from stoker.runtime.meter import ClassMeter
 from stoker.runtime.recorder import EventLog
 from stoker.runtime.request_call import Call
 from stoker.runtime.warm_start import WarmStart
-from stoker.wiring import build_engine, build_event_file, build_store, build_warm_start
+from stoker.wiring import build_engine, build_event_files, build_store, build_warm_start
 
 __all__ = ["Call", "Fabric", "FabricSnapshot", "Lease", "P2Submission"]
 
@@ -95,7 +95,7 @@ class Fabric:
         log: EventLog,
         host: HostReader | None = None,
         warm_start: WarmStart | None = None,
-        event_file: EventFile | None = None,
+        event_files: Sequence[EventFile] = (),
     ) -> None:
         self.config = config
         self.engine = engine
@@ -110,7 +110,7 @@ class Fabric:
             log=log,
             host=host,
             warm_start=warm_start,
-            event_file=event_file,
+            event_files=event_files,
         )
         self.ids = self._parts.ids
         self.meter = self._parts.meter
@@ -135,7 +135,7 @@ class Fabric:
             store=build_store(config),
             clock=clock,
             warm_start=build_warm_start(config),
-            event_file=build_event_file(config),
+            event_files=build_event_files(config),
         ) as fabric:
             yield fabric
 
@@ -151,7 +151,7 @@ class Fabric:
         log: EventLog | None = None,
         host: HostReader | None = None,
         warm_start: WarmStart | None = None,
-        event_file: EventFile | None = None,
+        event_files: Sequence[EventFile] = (),
     ) -> AsyncGenerator[Fabric]:
         """The same from parts that the caller brings (tests, embedding)."""
         await store.open()
@@ -169,7 +169,7 @@ class Fabric:
                     log=log,
                     host=host,
                     warm_start=warm_start,
-                    event_file=event_file,
+                    event_files=event_files,
                 )
                 if orphans:
                     fabric.log.record("JobsRescued", clock.monotonic(), {"count": orphans})

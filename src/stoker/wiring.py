@@ -8,12 +8,14 @@ from stoker.engines.embedded import EmbeddedEngine, EmbeddedSettings
 from stoker.engines.openai_http import CapacityOverrides
 from stoker.ports import Engine, JobStore
 from stoker.runtime.event_file import EventFile
+from stoker.runtime.optimizer_record import KINDS
 from stoker.runtime.warm_start import WarmStart
 from stoker.store.sqlite import SqliteJobStore
 
 JOBS_FILE = "jobs.sqlite3"
 LEARNED_FILE = "learned.json"
 EVENTS_FILE = "events.jsonl"
+OPTIMIZER_FILE = "optimizer.jsonl"
 
 
 def build_store(config: Config) -> JobStore:
@@ -26,15 +28,19 @@ def build_warm_start(config: Config) -> WarmStart:
     return WarmStart(config.data / LEARNED_FILE)
 
 
-def build_event_file(config: Config) -> EventFile | None:
-    """Where the event log is kept in the data folder, if it is."""
+def build_event_files(config: Config) -> tuple[EventFile, ...]:
+    """Where the event log is kept in the data folder, if it is.
+
+    The optimizer's steps have a file of their own too: on a busy box the others would push them out
+    within hours, and a replay needs all since the beginning.
+    """
     settings = config.log
     if settings.events == "off":
-        return None
-    return EventFile(
-        config.data / EVENTS_FILE,
-        max_bytes=settings.events_max_bytes,
-        is_full=settings.events == "full",
+        return ()
+    most, is_full = settings.events_max_bytes, settings.events == "full"
+    return (
+        EventFile(config.data / EVENTS_FILE, max_bytes=most, is_full=is_full),
+        EventFile(config.data / OPTIMIZER_FILE, max_bytes=most, kinds=KINDS),
     )
 
 

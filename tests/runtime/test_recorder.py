@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 from stoker.config import Config, LogConfig
 from stoker.runtime.event_file import EventFile
 from stoker.runtime.recorder import EventLog
-from stoker.wiring import build_event_file
+from stoker.wiring import build_event_files
 
 pytestmark = pytest.mark.virtual_time
 
@@ -154,10 +154,10 @@ def test_the_data_folder_has_the_file_unless_it_is_switched_off(tmp_path):
     log.record("event", 1.0, {})
     config = Config(data=tmp_path, log=LogConfig(events_max_bytes=30))
     for _ in range(2):
-        build_event_file(config).write(log.recent())
+        build_event_files(config)[0].write(log.recent())
 
     assert sorted(file.name for file in tmp_path.iterdir()) == ["events.jsonl", "events.jsonl.1"]
-    assert build_event_file(Config(data=tmp_path, log=LogConfig(events="off"))) is None
+    assert build_event_files(Config(data=tmp_path, log=LogConfig(events="off"))) == ()
 
 
 async def test_events_of_the_last_moment_reach_the_file(tmp_path):
@@ -171,3 +171,19 @@ async def test_events_of_the_last_moment_reach_the_file(tmp_path):
         await writing
 
     assert json.loads(path.read_text())["kind"] == "last"
+
+
+async def test_a_file_of_some_kinds_counts_them_itself(tmp_path):
+    log, path = EventLog(), tmp_path / "events.jsonl"
+    writing = asyncio.ensure_future(EventFile(path, kinds={"step"}).follow(log))
+    await asyncio.sleep(0)
+
+    for kind in ("arrived", "step", "left", "arrived", "step"):
+        log.record(kind, 1.0, {})
+        await asyncio.sleep(0.3)
+    writing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await writing
+
+    written = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [(one["seq"], one["kind"]) for one in written] == [(1, "step"), (2, "step")]

@@ -93,6 +93,17 @@ def test_a_file_that_turned_over_too_often_has_lost_its_beginning_and_says_so(tm
         replay(read_events(path))
 
 
+def test_the_steps_are_replayed_from_their_own_file_when_the_log_has_turned_over(tmp_path):
+    path, steps = tmp_path / "events.jsonl", tmp_path / "optimizer.jsonl"
+    for _ in range(2):
+        record(path, seconds=30.0, max_bytes=15_000, steps=steps)
+
+    found = replay(read_events(steps))
+
+    assert (found.starts, found.differences, found.notes) == (2, (), ())
+    assert found.steps >= 20
+
+
 def test_a_last_line_that_is_cut_short_is_left_out(recorded, tmp_path):
     path = tmp_path / "events.jsonl"
     whole = recorded.read_bytes()

@@ -60,9 +60,9 @@ def replay(
     optimizer_only: bool,
     as_json: bool,
 ) -> None:
-    """Run today's optimizer over the windows of a recorded event log, events.jsonl in the data
-    folder, and show where its ceilings differ from the recorded ones; and today's scheduler, if the
-    log is full (log.events = "full"). FILE.1 is read before FILE.
+    """Run today's optimizer over the windows of a recorded event log (optimizer.jsonl or
+    events.jsonl in the data folder), and show where its ceilings differ from the recorded ones; and
+    today's scheduler, if the log is full (log.events = "full"). FILE.1 is read before FILE.
 
     Exit code 0: the same. 1: they differ. 4: there is nothing to replay.
 

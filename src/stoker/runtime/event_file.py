@@ -7,8 +7,8 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
@@ -25,14 +25,24 @@ _SIZE = 10_000
 class EventFile:
     """Appends events to `path`; at `max_bytes` it becomes `path.1`, and the one before is gone.
 
-    `EventsLost`, with their `count`, stands where some could not be written.
+    `EventsLost`, with their `count`, stands where some could not be written. With `kinds` it has
+    those alone and counts them itself, so that its `seq` has no gaps either.
     """
 
-    def __init__(self, path: Path, *, max_bytes: int = 64 * 2**20, is_full: bool = False) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        max_bytes: int = 64 * 2**20,
+        is_full: bool = False,
+        kinds: Collection[str] | None = None,
+    ) -> None:
         self.is_full = is_full
         """Whether it has the frequent events too: then the scheduler can be replayed from it."""
         self._path = path
         self._max_bytes = max_bytes
+        self._kinds = kinds
+        self._chosen = 0
         # The last write may meet one that is still under way in its thread, or never began.
         self._lock = threading.Lock()
         self._waiting: deque[LoggedEvent] = deque()
@@ -70,7 +80,12 @@ class EventFile:
         dropped, self._dropped = subscription.dropped - self._dropped, subscription.dropped
         if dropped:
             self._waiting.append(_lost(dropped, taken[0]))
-        self._waiting.extend(taken)
+        self._waiting.extend(taken if self._kinds is None else self._choose(taken, self._kinds))
+
+    def _choose(self, taken: Sequence[LoggedEvent], kinds: Collection[str]) -> list[LoggedEvent]:
+        chosen = [event for event in taken if event.kind in kinds]
+        before, self._chosen = self._chosen, self._chosen + len(chosen)
+        return [replace(event, seq=before + index) for index, event in enumerate(chosen, start=1)]
 
     def _write_waiting(self) -> None:
         with self._lock:

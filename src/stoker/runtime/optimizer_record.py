@@ -19,6 +19,9 @@ from stoker.core.work import Priority
 
 Json = Mapping[str, Any]
 
+KINDS = frozenset({"OptimizerBegan", "OptimizerFailed", "OptimizerStepped"})
+"""All that a replay of the optimizer needs."""
+
 
 def plain(value: object) -> Any:  # noqa: ANN401 - whatever JSON can say
     """A frozen record as JSON's own types; keys that are numbers become text."""
