@@ -87,31 +87,14 @@ class Admission:
 
     def background_room(self, at: float) -> int:
         """How many more background requests the slot rules alone would let in now."""
-        if self.background(at) is not None:
-            return 0
-        ledger, capacity = self._ledger, self._box.capacity.requests
-        room = capacity - self._policy.reserve(capacity)[1] - ledger.resident
-        if self._ageing.is_starved(Priority.P2, at):
-            room = max(room, 1)
-        allowed = self.background_allowed(at)
-        if allowed is not None:
-            room = min(room, allowed - ledger.count(Priority.P2))
-        room = self._room_beside_p0(room, at)
-        limit = self._box.limits.requests_p2
-        if limit is not None:
-            is_due = self._ageing.is_starved(Priority.P2, at)
-            places = 0 if is_due else self._places.count(Priority.P2)
-            room = min(room, limit - max(places, ledger.count(Priority.P2)))
-        if self._guard.requests_allowed is not None:
-            room = min(room, self._guard.requests_allowed - self._below_p0)
-        return max(room, 1 if ledger.is_idle and not self._hold.is_held(at) else 0)
+        return 0 if self.background(at) is not None else self._room(at)
 
     def background_bound(self, at: float) -> Reason | None:
         """Which of those rules leaves no room, for a job that is still in the store."""
         refusal = self.background(at)
         if refusal is not None:
             return refusal.reason
-        if self.background_room(at) > 0:
+        if self._room(at) > 0:
             return None
         limit = self._box.limits.requests_p2
         if limit is not None and self._ledger.count(Priority.P2) >= limit:
@@ -163,12 +146,39 @@ class Admission:
             return None
         return self._beside_p0.joining(load)
 
+    def _room(self, at: float) -> int:
+        ledger, capacity = self._ledger, self._box.capacity.requests
+        room = capacity - self._policy.reserve(capacity)[1] - ledger.resident
+        if self._ageing.is_starved(Priority.P2, at):
+            room = max(room, 1)
+        allowed = self.background_allowed(at)
+        if allowed is not None:
+            room = min(room, allowed - ledger.count(Priority.P2))
+        room = self._room_beside_p0(room, at)
+        limit = self._box.limits.requests_p2
+        if limit is not None:
+            is_due = self._ageing.is_starved(Priority.P2, at)
+            places = 0 if is_due else self._places.count(Priority.P2)
+            room = min(room, limit - max(places, ledger.count(Priority.P2)))
+        if self._guard.requests_allowed is not None:
+            room = min(room, self._guard.requests_allowed - self._below_p0)
+        return max(room, 1 if ledger.is_idle and not self._hold.is_held(at) else 0)
+
     def _room_beside_p0(self, room: int, at: float) -> int:
         """Jobs are fetched under P0 only when they are known to join; else they come and go."""
         joinable = self._beside_p0.joinable_jobs(at) if self._hold.is_held(at) else None
         if joinable is None:
             return room
         return min(room, max(joinable, int(self._ageing.is_starved(Priority.P2, at))))
+
+    def is_background(self, at: float) -> bool:
+        """Whether P0 is away and background work need not come back gradually any more."""
+        return not self._hold.is_held(at) and self._back_for_s(at) >= self._policy.ramp_s
+
+    def _back_for_s(self, at: float) -> float:
+        """For how long the box has been free for background work, while P0 does not hold it."""
+        released_at = self._hold.released_at(at) or float("-inf")
+        return at - max(released_at, self._box.changed_at, self._guard.eased_at)
 
     def background_allowed(self, at: float, *, has_slack: bool = False) -> int | None:
         """P2 requests that P0's presence, or the ramp after it, allows; `None` = no bound."""
@@ -179,12 +189,7 @@ class Admission:
             is_due = self._ledger.guest is not None or self._ageing.is_starved(Priority.P2, at)
             most = self._beside_p0.tolerated() if has_slack else self._beside_p0.allowed()
             return max(most, 1) if is_due else most
-        released_at = max(
-            self._hold.released_at(at) or float("-inf"),
-            self._box.changed_at,
-            self._guard.eased_at,
-        )
-        elapsed = at - released_at
+        elapsed = self._back_for_s(at)
         if elapsed >= policy.ramp_s:
             return None
         share = elapsed / policy.ramp_s
@@ -234,13 +239,13 @@ class Admission:
             return None
         if self._ledger.final_tokens + load.total_tokens <= limits.tokens:
             return None  # not even if all ended at the same instant
-        peak = self._ledger.peak_with(_in_flight(load)) - self._shared_tokens
+        peak = self._ledger.peak_with(_in_flight(load)) - self.shared_tokens
         if peak <= limits.tokens:
             return None
         return Explanation(Reason.LIMIT, "limit_tokens", peak, limits.tokens)
 
     @property
-    def _shared_tokens(self) -> float:
+    def shared_tokens(self) -> float:
         """Tokens in flight that take no room of their own: prefixes that lie in the cache once."""
         return (1.0 - self._box.kv_per_token) * self._ledger.held_tokens
 
@@ -289,7 +294,7 @@ class Admission:
         share = (policy.kv_share_p0, policy.kv_share_p1, policy.kv_share_p2)[priority]
         limit = share * kv_tokens
         margin = self._forecast.margin(ledger.variance + load.output_variance)
-        kv_per_token, saved = self._box.kv_per_token, self._shared_tokens
+        kv_per_token, saved = self._box.kv_per_token, self.shared_tokens
         margin -= saved
         if standing in (Standing.NEWCOMER, Standing.SHARING) and priority is not Priority.P0:
             growth = self._places.growth_tokens(request, load.prompt_tokens)

@@ -98,5 +98,4 @@ def _tokens_per_request(state: State) -> float:
     ledger = state.ledger
     if not ledger.running:
         return 0.0
-    shared = (1.0 - state.box.kv_per_token) * ledger.held_tokens
-    return max(0.0, ledger.peak() - shared) / len(ledger.running)
+    return max(0.0, ledger.peak() - state.admission.shared_tokens) / len(ledger.running)

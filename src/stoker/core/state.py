@@ -88,5 +88,5 @@ class State:
             at,
             running=counts,
             places=[self.places.count(priority) for priority in Priority],
-            is_background=self.admission.background_allowed(at) is None,
+            is_background=self.admission.is_background(at),
         )
