@@ -7,6 +7,7 @@ or 50 to 200 ms) and only correct it. Admission from polled gauges alone oversho
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from stoker.core.envelope import Envelope
@@ -82,6 +83,11 @@ class Ledger:
         """Sum of what every request is predicted to hold at its end: an upper bound of the peak."""
         self.variance = 0.0
         """Sum of the variances of those predictions."""
+
+    @property
+    def counts(self) -> Sequence[int]:
+        """Running requests of each class."""
+        return self._counts
 
     def count(self, priority: Priority) -> int:
         return self._counts[priority]

@@ -8,6 +8,7 @@ usually takes. Owns places and that time; what a place is good for is decided in
 from __future__ import annotations
 
 import heapq
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -96,7 +97,13 @@ class Places:
     @property
     def has_sessions(self) -> bool:
         """Whether any session has a place; if not, every request is a newcomer like another."""
-        return any(of.sessions for of in self._classes.values())
+        # Asked several times an event, and P0 never has one.
+        return bool(self._classes[Priority.P1].sessions or self._classes[Priority.P2].sessions)
+
+    @property
+    def counts(self) -> Sequence[int]:
+        """Places taken in each class."""
+        return [len(of.sessions) + of.alone for of in self._classes.values()]
 
     def count(self, priority: Priority) -> int:
         """Places taken."""

@@ -83,10 +83,11 @@ class State:
 
     def advance(self, at: float) -> None:
         """Let the window's integrals run up to `at`, with everything as it has been."""
-        counts = [self.ledger.count(priority) for priority in Priority]
+        if self.meter.is_at(at):
+            return
         self.meter.advance(
             at,
-            running=counts,
-            places=[self.places.count(priority) for priority in Priority],
+            running=self.ledger.counts,
+            places=self.places.counts,
             is_background=self.admission.is_background(at),
         )

@@ -120,6 +120,10 @@ class WindowMeter:
         self.bound: list[Reason | None] = [None, None, None]
         """Per class, why its next request has not started; `None` = nobody waits."""
 
+    def is_at(self, at: float) -> bool:
+        """Whether the integrals run up to `at` already: many events come at one instant."""
+        return self._at is not None and at <= self._at
+
     def advance(
         self,
         at: float,
