@@ -179,19 +179,21 @@ class Climber:
 
     def _has_fallen(self, least: float) -> bool:
         """Whether growth has passed the top: the last three samples lie below the best three."""
-        rates = [y for _, _, y in self._samples]
-        if len(rates) < 6:
+        if len(self._samples) < 6:
             return False
-        best = max(median(rates[i : i + 3]) for i in range(len(rates) - 3))
+        last = median(y for _, _, y in list(self._samples)[-3:])
+        best = median(y for _, _, y in self._best_three())
         noise = 0.0 if self._fit is None else self._fit.noise
-        return median(rates[-3:]) < best - max(least, 2.5 * noise)
+        return last < best - max(least, 2.5 * noise)
 
     def _best_grown(self) -> float:
+        return median(x for _, x, _ in self._best_three())
+
+    def _best_three(self) -> list[tuple[float, float, float]]:
+        """The three samples in a row with the best median rate, the newest not among them."""
         samples = list(self._samples)
-        best = max(
-            range(len(samples) - 3), key=lambda i: median(y for _, _, y in samples[i : i + 3])
-        )
-        return median(x for _, x, _ in samples[best : best + 3])
+        threes = [samples[i : i + 3] for i in range(len(samples) - 3)]
+        return max(threes, key=lambda three: median(y for _, _, y in three))
 
     def _step(self, view: ClimbView) -> ClimbReason:
         """A damped quasi-Newton step, as far as the slope is sure to be worth it.

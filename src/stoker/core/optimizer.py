@@ -215,10 +215,9 @@ class _Class:
             self.shape = Shape.DECODE_HEAVY
         if self.shape not in self._climbers:
             # A shape never met starts from where the other one stood: the engine is the same.
-            known = self._climbers[before]
-            position = None if known.is_cold else known.position
-            climber = Climber(self._policy, position=position)
-            climber.position, climber.is_cold = known.position, True
+            # It is cold all the same, and may grow from there.
+            climber = Climber(self._policy)
+            climber.position = self._climbers[before].position
             self._climbers[self.shape] = climber
 
     def _view(self, window: Window, seen: ClassWindow, taint: str | None) -> ClimbView:
