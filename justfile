@@ -18,9 +18,9 @@ types:
 layers:
     lint-imports --no-logo
 
-# The tests; `just test tests/core -k lease`, `just test -m embedded`
+# The tests, two files at a time; `just test tests/core -k lease`, `just test -m embedded`
 test *args:
-    pytest {{ args }}
+    pytest --numprocesses 2 --dist loadfile {{ args }}
 
 # The same with many more examples per property
 nightly *args:
