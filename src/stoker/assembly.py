@@ -26,6 +26,7 @@ from stoker.runtime.job_runner import JobRunner
 from stoker.runtime.leases import Leases
 from stoker.runtime.meter import Meter
 from stoker.runtime.recorder import EventLog
+from stoker.runtime.submitting import Submitter
 from stoker.runtime.waiters import Waiters
 from stoker.runtime.warm_start import WarmStart
 
@@ -84,6 +85,14 @@ class Assembly:
                 settings.factor,
                 settings.max_delay_s,
             ),
+        )
+        self.submitter = Submitter(
+            store,
+            self.runner,
+            clock,
+            self.ids,
+            max_attempts=settings.max_attempts,
+            default_deadline_s=settings.default_deadline_s,
         )
         self.housekeeping = Housekeeping(
             store, self.runner, self.waiters, clock, retention_s=settings.retention_s

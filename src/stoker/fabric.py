@@ -19,7 +19,6 @@ import msgspec
 from stoker.assembly import Assembly
 from stoker.config import Config
 from stoker.core.errors import (
-    InvalidRequest,
     JobFailed,
     JobNotDone,
     NotFound,
@@ -38,7 +37,6 @@ from stoker.ports import (
     HostReader,
     Job,
     JobStore,
-    NewJob,
 )
 from stoker.runtime import intake
 from stoker.runtime.clock import SystemClock
@@ -50,22 +48,13 @@ from stoker.runtime.leases import Lease
 from stoker.runtime.meter import ClassMeter
 from stoker.runtime.recorder import EventLog
 from stoker.runtime.request_call import Call
+from stoker.runtime.submitting import P2Submission
 from stoker.runtime.warm_start import WarmStart
 from stoker.wiring import build_engine, build_event_files, build_store, build_warm_start
 
 __all__ = ["Call", "Fabric", "FabricSnapshot", "Lease", "P2Submission"]
 
 Json = Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class P2Submission:
-    """One background job to store."""
-
-    body: bytes
-    key: str | None = None
-    endpoint: str | None = None
-    batch: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,37 +247,7 @@ class Fabric:
 
     async def submit(self, submissions: Sequence[P2Submission]) -> list[Enqueued]:
         """Store background jobs, all or none. Raises `InvalidRequest`, `Conflict`, `StoreError`."""
-        now = self.clock.wall()
-        jobs = [self._new_job(submission, now) for submission in submissions]
-        enqueued = await self.jobs.enqueue(jobs, now=now)
-        self._parts.runner.note_enqueued(sum(one.is_new for one in enqueued))
-        return enqueued
-
-    def _new_job(self, submission: P2Submission, now: float) -> NewJob:
-        id = self.ids.job()
-        inference = intake.parse(
-            submission.body,
-            endpoint=submission.endpoint,
-            priority=Priority.P2,
-            request_id=RequestId(id),
-            now=self.clock.monotonic(),
-        )
-        if submission.key is not None and not 0 < len(submission.key) <= 255:
-            raise InvalidRequest(
-                "the idempotency key must have 1 to 255 characters", param="Idempotency-Key"
-            )
-        deadline_s = inference.deadline_s or self.config.jobs.default_deadline_s
-        return NewJob(
-            id=id,
-            endpoint=inference.endpoint,
-            body=inference.body,
-            key=submission.key,
-            family=inference.request.family,
-            batch=submission.batch,
-            run_at=inference.run_at,
-            deadline_at=None if deadline_s is None else now + deadline_s,
-            max_attempts=self.config.jobs.max_attempts,
-        )
+        return await self._parts.submitter.submit(submissions)
 
     async def wait_job(self, job_id: JobId, timeout_s: float) -> Job:
         """The job's row when it is final, or as it is after `timeout_s`. Raises `NotFound`."""
