@@ -94,7 +94,10 @@ class Decisions:
             return []
         room = state.admission.background_room(at)
         count = state.claims.ask(room, state.queues.count(Priority.P2))
-        return [ClaimJobs(count, cause, state.p2_order.family(at))] if count else []
+        if not count:
+            return []
+        family = state.p2_order.family(at, is_cache_short=state.admission.is_cache_short())
+        return [ClaimJobs(count, cause, family)]
 
     def _higher_class_waits(self) -> bool:
         state = self._state

@@ -3,7 +3,9 @@
 Jobs of one template share a prefix, which the engine finds cached while they run next to each
 other (BatchLLM, arXiv 2412.03594). Reading prompts is bound by compute and writing answers by
 bandwidth, so jobs of the one kind run best beside jobs of the other (BlendServe, arXiv 2411.16102).
-Neither may make a job wait for long: the oldest of all goes first at least every `BY_AGE_S`.
+Neither may make a job wait for long: the oldest of all goes first at least every `BY_AGE_S`. And
+where the cache is not short it rests: prefixes then stay there by themselves, and the order would
+only make throughput swing.
 """
 
 from __future__ import annotations
@@ -43,9 +45,11 @@ class P2Order:
         self._asked = ""
         self._by_age_at = float("-inf")
 
-    def family(self, at: float) -> str:
+    def family(self, at: float, *, is_cache_short: bool) -> str:
         """The family to fetch from now; empty for the oldest jobs, whatever they are."""
         self._asked = ""
+        if not is_cache_short:
+            return ""
         if at - self._by_age_at >= BY_AGE_S:
             self._by_age_at = at
             return ""
