@@ -6,6 +6,7 @@ import subprocess
 import sys
 import textwrap
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from stoker.core.jobs import JobState
 from stoker.core.work import JobId
 from stoker.store import database
 from stoker.store.queries import migrations
-from stoker.store.sqlite import SqliteJobStore
+from stoker.store.sqlite import SCHEMA, SqliteJobStore
 from stoker.testing.job_store_suite.steps import LEASE_S, USAGE, claimed, enqueued, names, new_job
 
 
@@ -75,7 +76,7 @@ async def test_a_new_file_gets_the_newest_schema(path):
 
     with sqlite3.connect(path) as raw:
         assert raw.execute("PRAGMA user_version").fetchone() == (len(migrations()),)
-        assert raw.execute("PRAGMA application_id").fetchone() == (database.APPLICATION_ID,)
+        assert raw.execute("PRAGMA application_id").fetchone() == (SCHEMA.application_id,)
         assert raw.execute("PRAGMA journal_mode").fetchone() == ("wal",)
     raw.close()
 
@@ -83,12 +84,11 @@ async def test_a_new_file_gets_the_newest_schema(path):
 def test_a_broken_migration_leaves_the_schema_as_it_was(path):
     path.parent.mkdir()
     raw = sqlite3.connect(path, isolation_level=None)
-    database._migrate(raw, path, ["CREATE TABLE first (x)"])
+    database._migrate(raw, path, replace(SCHEMA, migrations=["CREATE TABLE first (x)"]))
 
+    broken = ["", "CREATE TABLE second (x); INSERT INTO nowhere VALUES (1)"]
     with pytest.raises(sqlite3.Error):
-        database._migrate(
-            raw, path, ["", "CREATE TABLE second (x); INSERT INTO nowhere VALUES (1)"]
-        )
+        database._migrate(raw, path, replace(SCHEMA, migrations=broken))
 
     assert raw.execute("PRAGMA user_version").fetchone() == (1,)
     assert raw.execute("SELECT name FROM sqlite_schema").fetchall() == [("first",)]
@@ -167,7 +167,7 @@ HOLDER = """
     from pathlib import Path
     from stoker.core.work import JobId
     from stoker.ports import NewJob
-    from stoker.store.sqlite import SqliteJobStore
+    from stoker.store.sqlite import SCHEMA, SqliteJobStore
 
     async def enqueue_for_ever(store, caller):
         for number in range(1_000_000):

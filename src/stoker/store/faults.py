@@ -26,10 +26,10 @@ _ADVICE = {
 }
 
 
-def store_error(error: Exception, path: Path) -> StoreError:
+def store_error(error: Exception, path: Path, label: str) -> StoreError:
     """Translate, naming the file and the way out; the cause stays chained."""
     code = getattr(error, "sqlite_errorcode", 0) & _PRIMARY_CODE
     advice = _ADVICE.get(code, "SQLite refused")
-    fault = StoreError(f"job store {path}: {advice} ({error})")
+    fault = StoreError(f"{label} {path}: {advice} ({error})")
     fault.__cause__ = error
     return fault

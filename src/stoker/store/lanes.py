@@ -75,7 +75,7 @@ class Lane:
     async def submit(self, operation: Operation[T]) -> T:
         """Run it on the connection and return its answer, or raise its error."""
         if self._thread is None:
-            raise StoreError("the job store is closed; open it first")
+            raise StoreError("the store is closed; open it first")
         ticket = _ticket(operation)
         self._waiting.put(ticket)
         return await ticket.future

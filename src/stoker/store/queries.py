@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from importlib import resources
+from importlib.resources.abc import Traversable
 
 _SQL = resources.files("stoker.store") / "sql"
 _MIGRATION = re.compile(r"(\d{4})_\w+\.sql")
@@ -20,11 +21,11 @@ def query_names() -> tuple[str, ...]:
     return tuple(_QUERIES)
 
 
-def migrations() -> list[str]:
-    """The migration scripts in order; a database of version n has had the first n."""
+def migrations(folder: Traversable | None = None) -> list[str]:
+    """The migration scripts of a folder, this package's own if none is named, in order."""
     found = sorted(
         (int(match[1]), file.read_text("utf-8"))
-        for file in _SQL.iterdir()
+        for file in (folder or _SQL).iterdir()
         if (match := _MIGRATION.fullmatch(file.name))
     )
     assert [number for number, _ in found] == list(range(1, len(found) + 1)), "a gap in the numbers"

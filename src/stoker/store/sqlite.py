@@ -16,7 +16,15 @@ from stoker.core.work import JobId, Usage
 from stoker.ports import Checkpoint, ClaimedJob, Enqueued, Job, NewJob, Renewal
 from stoker.store import database, enqueueing, reads, writes
 from stoker.store.lanes import Lane
+from stoker.store.queries import migrations
 from stoker.store.transactions import group_commit, one_by_one
+
+SCHEMA = database.Schema(
+    label="job store",
+    application_id=0x53746F6B,  # `Stok`
+    migrations=migrations(),
+    is_folder_owner=True,
+)
 
 _GROUP_MAX = 256
 """Writes in one transaction: bounds how long the first of them waits for the last."""
@@ -28,14 +36,14 @@ class SqliteJobStore:
     def __init__(self, path: Path, *, busy_timeout_s: float = 5.0) -> None:
         self._writer = Lane(
             "stoker-store-writer",
-            lambda: database.writer_session(path, busy_timeout_s),
-            group_commit(path),
+            lambda: database.writer_session(path, SCHEMA, busy_timeout_s),
+            group_commit(path, SCHEMA.label),
             group_max=_GROUP_MAX,
         )
         self._reader = Lane(
             "stoker-store-reader",
-            lambda: database.reader_session(path, busy_timeout_s),
-            one_by_one(path),
+            lambda: database.reader_session(path, SCHEMA, busy_timeout_s),
+            one_by_one(path, SCHEMA.label),
             group_max=_GROUP_MAX,
         )
 

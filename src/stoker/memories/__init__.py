@@ -1,0 +1,1 @@
+"""The memory server: how records become tiles, and how tiles are found again."""

@@ -1,0 +1,1 @@
+"""The memory server's own SQLite file: schema, transactions, and the statements by subject."""
