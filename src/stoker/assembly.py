@@ -8,23 +8,16 @@ import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 
-from stoker.config import Config, optimizer_policy
+from stoker.config import Config
 from stoker.core.errors import EngineInterrupted
 from stoker.core.events import DrainRequested
-from stoker.core.jobs import RetryPolicy
-from stoker.core.scheduler import Scheduler
+from stoker.engine_parts import EngineParts
 from stoker.ports import Clock, Engine, HostReader, JobStore
-from stoker.runtime.calls import Calls
-from stoker.runtime.control_loop import ControlLoop
-from stoker.runtime.dispatcher import Dispatcher
-from stoker.runtime.engine_monitor import EngineMonitor
 from stoker.runtime.event_codec import beginning
 from stoker.runtime.event_file import EventFile
 from stoker.runtime.housekeeping import Housekeeping
 from stoker.runtime.ids import Ids
-from stoker.runtime.job_runner import JobRunner
 from stoker.runtime.leases import Leases
-from stoker.runtime.meter import Meter
 from stoker.runtime.recorder import EventLog
 from stoker.runtime.submitting import Submitter
 from stoker.runtime.waiters import Waiters
@@ -51,51 +44,29 @@ class Assembly:
         self._log = log
         self._event_files = event_files
         self.ids = Ids(clock)
-        self.meter = Meter()
-        self.scheduler = Scheduler(config.policy)
-        self.dispatcher = Dispatcher(self.scheduler, clock, log)
         self.waiters = Waiters(store, clock)
-        self.leases = Leases(self.dispatcher, config.policy, clock, self.ids)
-        self.monitor = EngineMonitor(
-            engine, self.dispatcher, clock, hang_timeout_s=config.engine.hang_timeout_s, host=host
-        )
-        self.control = ControlLoop(
-            self.dispatcher,
-            clock,
-            log,
-            engine=engine,
-            policy=optimizer_policy(config),
-            is_enabled=config.optimizer.enabled,
+        self.engine = EngineParts(
+            config,
+            engine,
+            store=store,
+            waiters=self.waiters,
+            clock=clock,
+            recorder=log,
+            host=host,
             warm_start=warm_start,
         )
-        self.monitor.on_coming_up(self.control.engine_coming_up)
-        self.calls = Calls(engine, self.dispatcher, self.monitor, self.meter, clock)
+        self.leases = Leases(self.engine.dispatcher, config.policy, clock, self.ids)
         settings = config.jobs
-        self.runner = JobRunner(
-            store,
-            engine,
-            self.dispatcher,
-            self.calls,
-            self.waiters,
-            clock,
-            lease_s=settings.lease_s,
-            retry=RetryPolicy(
-                settings.max_attempts,
-                settings.first_delay_s,
-                settings.factor,
-                settings.max_delay_s,
-            ),
-        )
         self.submitter = Submitter(
             store,
-            self.runner,
+            self.engine.runner,
             clock,
             self.ids,
             max_attempts=settings.max_attempts,
             default_deadline_s=settings.default_deadline_s,
         )
         self.housekeeping = Housekeeping(
-            store, self.runner, self.waiters, clock, retention_s=settings.retention_s
+            store, self.engine.runner, self.waiters, clock, retention_s=settings.retention_s
         )
 
     @asynccontextmanager
@@ -104,12 +75,8 @@ class Assembly:
         error: Exception | None = None
         async with asyncio.TaskGroup() as tasks:
             loops = await self._begin_recording(tasks)
-            loops += [
-                tasks.create_task(self.monitor.run(), name="engine monitor"),
-                tasks.create_task(self.runner.run(), name="job runner"),
-                tasks.create_task(self.housekeeping.run(), name="housekeeping"),
-                tasks.create_task(self.control.run(), name="control loop"),
-            ]
+            loops += self.engine.start_loops(tasks)
+            loops.append(tasks.create_task(self.housekeeping.run(), name="housekeeping"))
             try:
                 yield
             except Exception as caught:  # noqa: BLE001 - the caller's own; raised again below
@@ -118,7 +85,7 @@ class Assembly:
                 await self.drain()
                 for loop in loops:
                     loop.cancel()
-                self.dispatcher.close()
+                self.engine.dispatcher.close()
         if error is not None:  # as it was, not wrapped in the group's
             raise error
 
@@ -129,7 +96,7 @@ class Assembly:
         ]
         await asyncio.sleep(0)  # they follow from here on: a replay needs the very first event
         if any(file.is_full for file in self._event_files):
-            began = beginning(self._config.policy, self.scheduler.state.box.capacity)
+            began = beginning(self._config.policy, self.engine.scheduler.state.box.capacity)
             self._log.record("SchedulerBegan", self._clock.monotonic(), began)
         return writing
 
@@ -138,7 +105,8 @@ class Assembly:
 
         Those that have not finished after `timeout_s` (server.drain_timeout_s) are broken off.
         """
-        self.dispatcher.tell(DrainRequested(self._clock.monotonic()))
+        dispatcher = self.engine.dispatcher
+        dispatcher.tell(DrainRequested(self._clock.monotonic()))
         limit_s = self._config.server.drain_timeout_s if timeout_s is None else timeout_s
-        await self.dispatcher.wait_empty(limit_s)
-        self.dispatcher.interrupt_all(EngineInterrupted("the service is shutting down"))
+        await dispatcher.wait_empty(limit_s)
+        dispatcher.interrupt_all(EngineInterrupted("the service is shutting down"))

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
@@ -24,10 +23,9 @@ from stoker.core.errors import (
     NotFound,
 )
 from stoker.core.jobs import JobState
-from stoker.core.reasons import Explanation, Reason
-from stoker.core.snapshot import Snapshot, Story
-from stoker.core.views import why_background_waits
+from stoker.core.snapshot import Story
 from stoker.core.work import JobId, LeaseId, Priority, RequestId
+from stoker.overview import FabricSnapshot, Overview
 from stoker.ports import (
     Clock,
     Engine,
@@ -40,12 +38,9 @@ from stoker.ports import (
 )
 from stoker.runtime import intake
 from stoker.runtime.clock import SystemClock
-from stoker.runtime.control_loop import OptimizerView
-from stoker.runtime.engine_monitor import EngineStatus
 from stoker.runtime.event_file import EventFile
 from stoker.runtime.intake import Inference
 from stoker.runtime.leases import Lease
-from stoker.runtime.meter import ClassMeter
 from stoker.runtime.recorder import EventLog
 from stoker.runtime.request_call import Call
 from stoker.runtime.submitting import P2Submission
@@ -55,20 +50,6 @@ from stoker.wiring import build_engine, build_event_files, build_store, build_wa
 __all__ = ["Call", "Fabric", "FabricSnapshot", "Lease", "P2Submission"]
 
 Json = Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class FabricSnapshot:
-    """Everything that the dashboard, the metrics and `/v1/fabric/state` show."""
-
-    scheduler: Snapshot
-    engine: EngineStatus
-    optimizer: OptimizerView
-    jobs: Mapping[JobState, int]
-    meters: Mapping[Priority, ClassMeter]
-    jobs_held: int
-    uptime_s: float
-    background_waits_for: Reason | None
 
 
 class Fabric:
@@ -102,8 +83,8 @@ class Fabric:
             event_files=event_files,
         )
         self.ids = self._parts.ids
-        self.meter = self._parts.meter
-        self._opened_at = clock.monotonic()
+        self.meter = self._parts.engine.meter
+        self._overview = Overview(self._parts, store, clock)
 
     # ------------------------------------------------------------------ life
 
@@ -178,7 +159,7 @@ class Fabric:
 
     async def wait_ready(self) -> None:
         """Return when the engine has proved that it works."""
-        await self._parts.monitor.wait_ready()
+        await self._parts.engine.monitor.wait_ready()
 
     # ------------------------------------------------------------------ the five verbs
 
@@ -242,7 +223,7 @@ class Fabric:
         """
         request = inference.request
         call = EngineCall(request.id, inference.endpoint, inference.body, request.priority)
-        async with self._parts.calls.open(request, call) as answer:
+        async with self._parts.engine.calls.open(request, call) as answer:
             yield answer
 
     async def submit(self, submissions: Sequence[P2Submission]) -> list[Enqueued]:
@@ -255,12 +236,12 @@ class Fabric:
 
     async def cancel_job(self, job_id: JobId) -> Job:
         """Cancel it, waiting or running. Raises `NotFound`, or `Conflict` when it is over."""
-        return await self._parts.runner.cancel(job_id)
+        return await self._parts.engine.runner.cancel(job_id)
 
     async def retry_job(self, job_id: JobId) -> Job:
         """Give a discarded or cancelled job a new life. Raises `NotFound`, `Conflict`."""
         job = await self.jobs.retry(job_id, now=self.clock.wall())
-        self._parts.runner.note_enqueued(1)
+        self._parts.engine.runner.note_enqueued(1)
         return job
 
     def leases(self) -> list[Lease]:
@@ -285,53 +266,12 @@ class Fabric:
 
     def snapshot(self) -> FabricSnapshot:
         """The state of everything, now (job counts: of the last second)."""
-        now = self.clock.monotonic()
-        jobs = self._parts.runner.counts
-        is_waiting = bool(jobs[JobState.AVAILABLE])
-        return FabricSnapshot(
-            scheduler=self._parts.scheduler.snapshot(now),
-            engine=self._parts.monitor.status(),
-            optimizer=self._parts.control.view(),
-            jobs=jobs,
-            meters={priority: self.meter.of(priority, now) for priority in Priority},
-            jobs_held=self._parts.runner.held,
-            uptime_s=now - self._opened_at,
-            background_waits_for=self._why_background_waits().reason if is_waiting else None,
-        )
+        return self._overview.snapshot()
 
     async def explain(self, id: str) -> Story:
         """Why a request or a job is where it is, and its story. Raises `NotFound`."""
-        story = self._parts.scheduler.explain(RequestId(id), self.clock.monotonic())
-        if story is not None and story.state != "gone":
-            return self._with_ceiling(story)
-        try:
-            job = await self.jobs.get(JobId(id))
-        except NotFound:
-            if story is None:
-                raise NotFound(f"no job {id}, and no request of it is remembered") from None
-            return story
-        story = story or Story(RequestId(id), "gone", None, None, None, None, ())
-        why = self._why_background_waits() if job.state is JobState.AVAILABLE else None
-        return replace(story, state=job.state.value, explanation=why)
+        return await self._overview.explain(id)
 
     def job_reason(self, job: Job) -> str | None:
         """Why a job is not running, or not over; `None` when it is."""
-        if job.state in (JobState.SCHEDULED, JobState.RETRYABLE):
-            return str(job.state.value)
-        if job.state is JobState.AVAILABLE:
-            return str(self._why_background_waits().reason.value)
-        if job.state is JobState.RUNNING:
-            story = self._parts.scheduler.explain(RequestId(job.id), self.clock.monotonic())
-            if story is not None and story.explanation is not None:
-                return str(story.explanation.reason.value)
-        return None
-
-    def _why_background_waits(self) -> Explanation:
-        why = why_background_waits(self._parts.scheduler.state, self.clock.monotonic())
-        return self._parts.control.explained(why, Priority.P2)
-
-    def _with_ceiling(self, story: Story) -> Story:
-        if story.explanation is None or story.request is None:
-            return story
-        why = self._parts.control.explained(story.explanation, story.request.priority)
-        return replace(story, explanation=why)
+        return self._overview.job_reason(job)
