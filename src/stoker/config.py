@@ -78,6 +78,9 @@ class ServerConfig:
     """Port to listen on; 0 takes a free one and says which."""
     body_max_bytes: Count = 64 * 2**20
     """Largest request body; a larger one gets 413."""
+    ping_s: Seconds = 15.0
+    """A streamed request that waits gets a comment this often, so that nothing in between takes it
+    for dead; what goes wrong after the first one is told inside the stream. 0 sends none."""
     drain_timeout_s: Seconds = 30.0
     """How long running P0 and P1 requests may take to finish on shutdown."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 
 import pytest
 from structlog.testing import capture_logs
@@ -10,6 +11,13 @@ from structlog.testing import capture_logs
 from stoker.core.errors import EngineRefused, EngineUnreachable
 
 pytestmark = pytest.mark.virtual_time
+
+
+def frames_of(reply):
+    """The JSON documents of a stream."""
+    lines = [line[6:] for line in reply.body.splitlines() if line.startswith(b"data: {")]
+    return [json.loads(line) for line in lines]
+
 
 ROUTES = ["/v1/p0", "/v1/p1", "/v1/chat/completions"]
 
@@ -55,6 +63,31 @@ async def test_service_tier_picks_the_class(kit, chat, tier, label):
 
         assert reply.status == 200
         assert reply.headers["x-stoker-class"] == label
+
+
+async def test_a_header_picks_the_class_where_the_body_does_not(kit, chat):
+    async with kit.house() as house:
+        path, headers = "/v1/chat/completions", {"x-stoker-class": "p0"}
+        by_header = await house.call("POST", path, chat(), headers=headers)
+        by_tier = await house.call("POST", path, chat(service_tier="flex"), headers=headers)
+        unknown = await house.call("POST", path, chat(), headers={"x-stoker-class": "p7"})
+
+        assert by_header.headers["x-stoker-class"] == "p0"
+        assert by_tier.headers["x-stoker-class"] == "p2"
+        assert (unknown.status, unknown.error["param"]) == (400, "x-stoker-class")
+
+
+@pytest.mark.parametrize("is_stream", [True, False])
+async def test_who_chose_a_tier_is_told_which_one_served(kit, chat, is_stream):
+    async with kit.house() as house:
+        path = "/v1/chat/completions"
+        chosen = await house.call("POST", path, chat(stream=is_stream, service_tier="fast"))
+        silent = await house.call("POST", path, chat(stream=is_stream))
+
+        documents = frames_of(chosen) if is_stream else [chosen.json]
+        assert {document["service_tier"] for document in documents} == {"priority"}
+        assert b"service_tier" not in silent.body
+        assert b"service_tier" not in house.engine.calls[0].body
 
 
 async def test_the_native_routes_do_not_read_the_tier(kit, chat):
@@ -206,6 +239,18 @@ async def test_a_fault_of_ours_is_a_500_with_the_id_and_a_log(kit, chat):
         assert entry["request_id"] == id
 
 
+async def test_a_busy_engines_own_refusal_says_when_to_come_back(kit, chat):
+    async with kit.house() as house:
+        house.engine.refuse(EngineRefused(429, b"{}", retry_after_s=900.0))
+        told = await house.call("POST", "/v1/p0", chat())
+        house.engine.refuse(EngineRefused(501, b"{}"))
+        never = await house.call("POST", "/v1/p0", chat())
+
+        assert (told.headers["retry-after"], told.headers["x-should-retry"]) == ("120", "true")
+        assert "retry-after" not in never.headers
+        assert never.headers["x-should-retry"] == "false"
+
+
 async def test_draining_refuses_at_once(kit, chat):
     async with kit.house() as house:
         await house.fabric.drain()
@@ -249,6 +294,49 @@ async def test_hanging_up_while_queued_leaves_the_queue(kit, chat, is_stream):
             assert reply.status is None
             assert len(house.engine.calls) == 1
             leave.set()
+
+
+async def test_a_stream_that_waits_is_pinged_until_it_has_something_to_say(kit, chat):
+    async with kit.house(kit.config({"ping_s": 2.0}), slots=1, natural_tokens=1_000) as house:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(house.call("POST", "/v1/p1", chat()))
+            await kit.until(lambda: house.running == 1)
+            waiting = group.create_task(house.call("POST", "/v1/p1", chat(stream=True)))
+        reply = waiting.result()
+
+        pings = reply.chunks.count(b": ping\n\n")
+        assert pings > 2
+        assert reply.chunks[:pings] == [b": ping\n\n"] * pings
+        assert reply.status == 200
+        assert reply.headers["content-type"] == "text/event-stream"
+        assert reply.body.endswith(b"data: [DONE]\n\n")
+        assert reply.is_complete
+
+
+async def test_a_refusal_after_a_ping_is_told_inside_the_stream(kit, chat):
+    config = kit.config({"ping_s": 2.0}, wait_max_p1_s=5.0)
+    async with kit.house(config, slots=1, natural_tokens=1_000) as house:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(house.call("POST", "/v1/p1", chat()))
+            await kit.until(lambda: house.running == 1)
+            reply = await house.call("POST", "/v1/p1", chat(stream=True))
+
+        assert reply.status == 200
+        assert reply.chunks[:2] == [b": ping\n\n"] * 2
+        [document] = frames_of(reply)
+        assert document["error"]["code"] == "queue_timeout"
+        assert reply.is_complete
+
+
+async def test_without_pings_a_refused_stream_is_an_http_error(kit, chat):
+    config = kit.config({"ping_s": 0}, wait_max_p1_s=60.0)
+    async with kit.house(config, slots=1, natural_tokens=5_000) as house:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(house.call("POST", "/v1/p1", chat()))
+            await kit.until(lambda: house.running == 1)
+            reply = await house.call("POST", "/v1/p1", chat(stream=True))
+
+        assert (reply.status, reply.error["code"]) == (503, "queue_timeout")
 
 
 async def test_hanging_up_in_the_body_is_no_request(kit):

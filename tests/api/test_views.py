@@ -105,6 +105,16 @@ async def test_models_are_the_engines(kit):
         assert (reply.status, reply.body) == (status, body)
 
 
+async def test_one_model_is_its_entry_in_that_list(kit):
+    async with kit.house() as house:
+        [entry] = (await house.call("GET", "/v1/models")).json["data"]
+        named = await house.call("GET", f"/v1/models/{entry['id']}")
+        unknown = await house.call("GET", "/v1/models/some/other")
+
+        assert named.json == entry
+        assert (unknown.status, unknown.error["code"]) == (404, "model_not_found")
+
+
 async def test_the_state_is_the_whole_fabric_in_names(kit):
     async with kit.house() as house:
         lease = await house.fabric.allocate_p0_priority(60)

@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 
 from stoker.core.errors import InvalidRequest
 from stoker.core.work import Priority, RequestId
-from stoker.runtime.intake import ENDPOINTS, parse, tier_priority
+from stoker.runtime.classes import ClassChoice
+from stoker.runtime.endpoints import ENDPOINTS
+from stoker.runtime.intake import parse
 
 CHAT = {"messages": [{"role": "user", "content": "hi"}]}
 
@@ -50,7 +52,7 @@ def test_a_body_without_our_fields_is_passed_on_byte_for_byte():
 def test_our_fields_are_taken_out_and_the_rest_stays_as_it_was():
     raw = b'{"prompt":"x", "temperature": 1.50,"stoker":{"tenant":"me"},"service_tier":"fast"}'
 
-    inference = read(raw, has_tier=True)
+    inference = read(raw, choice=ClassChoice())
 
     assert inference.body == b'{"prompt":"x","temperature":1.50}'
     assert inference.request.priority is Priority.P0
@@ -145,25 +147,36 @@ def test_a_mapping_that_is_no_json_is_refused():
 
 
 @pytest.mark.parametrize(
-    ("tier", "priority"),
+    ("body", "endpoint", "prompt_bytes", "max_tokens"),
     [
-        (None, Priority.P1),
-        ("auto", Priority.P1),
-        ("default", Priority.P1),
-        ("priority", Priority.P0),
-        ("fast", Priority.P0),
-        ("flex", Priority.P2),
+        ({**CHAT, "system": "kind", "max_tokens": 9}, "/v1/messages", 35 + 6, 9),
+        ({**CHAT, "system": "kind"}, "/v1/messages/count_tokens", 0, 0),
+        ({"content": "much text"}, "/tokenize", 0, 0),
+        ({"query": "a", "documents": ["b"]}, "/v1/rerank", 34, 0),
+        ({"input": "x"}, "/v1/embeddings", 3, 0),
     ],
 )
-def test_a_tier_is_a_class(tier, priority):
-    assert tier_priority(tier, Priority.P1) is priority
+def test_an_endpoint_costs_what_its_engine_reads_and_writes(
+    body, endpoint, prompt_bytes, max_tokens
+):
+    request = read(body, endpoint=endpoint).request
+
+    assert (request.prompt_bytes, request.max_tokens) == (prompt_bytes, max_tokens)
 
 
-def test_an_unknown_tier_is_refused():
-    with pytest.raises(InvalidRequest) as error:
-        tier_priority("warp", Priority.P1)
+def test_counting_the_tokens_of_a_chat_is_no_call_of_its_session():
+    body = {**CHAT, "tools": [{"name": "look"}]}
 
-    assert error.value.param == "service_tier"
+    assert read(body, endpoint="/v1/messages").request.session
+    assert not read(body, endpoint="/v1/messages/count_tokens").request.session
+
+
+def test_another_system_prompt_of_anthropics_shape_is_another_family():
+    one, other = (
+        read({**CHAT, "system": text}, endpoint="/v1/messages").request for text in ("a", "b")
+    )
+
+    assert one.family != other.family
 
 
 json_values = st.recursive(
@@ -180,7 +193,7 @@ known = st.sampled_from(
 def test_any_object_is_read_or_refused_and_nothing_is_lost(body):
     raw = json.dumps(body).encode()
     try:
-        inference = read(raw, has_tier=True)
+        inference = read(raw, choice=ClassChoice())
     except InvalidRequest:
         return
 

@@ -11,18 +11,19 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route, Router
 
+from stoker.api.anthropic import anthropic_problem, is_anthropic
 from stoker.api.asgi import ClientGone, Receive, Scope, Send, send_problem, while_connected
 from stoker.api.inference import InferenceEndpoint
 from stoker.api.jobs import Jobs
 from stoker.api.leases import Leases
 from stoker.api.metrics import Metrics
-from stoker.api.problems import RETRY_SOON_S, MethodNotAllowed
+from stoker.api.problems import RETRY_SOON_S, MethodNotAllowed, problem
 from stoker.api.views import Events, Views
 from stoker.core.errors import NotFound, Rejected
 from stoker.core.reasons import Explanation, Reason
 from stoker.core.work import Priority
 from stoker.fabric import Fabric
-from stoker.runtime import intake
+from stoker.runtime.endpoints import ENDPOINTS
 
 Handler = Callable[[Request], Awaitable[Response]]
 
@@ -45,11 +46,15 @@ class App:
         except HTTPException as error:
             allowed = (error.headers or {}).get("Allow", "")
             wrong = MethodNotAllowed(scope["method"], scope["path"], allowed)
-            await send_problem(send, wrong, request_id=self._fabric.new_request_id())
+            await self._refuse(scope, send, wrong)
 
     async def _not_found(self, scope: Scope, receive: Receive, send: Send) -> None:
-        error = NotFound(f"no such path: {scope['path'][:200]}")
-        await send_problem(send, error, request_id=self._fabric.new_request_id())
+        await self._refuse(scope, send, NotFound(f"no such path: {scope['path'][:200]}"))
+
+    async def _refuse(self, scope: Scope, send: Send, error: Exception) -> None:
+        describe = anthropic_problem if is_anthropic(scope["path"]) else problem
+        id = self._fabric.new_request_id()
+        await send_problem(send, error, request_id=id, describe=describe)
 
     def _routes(self) -> list[Route]:
         # The router tries them in this order: the busiest come first.
@@ -68,7 +73,7 @@ class App:
                 InferenceEndpoint(fabric, Priority.P1, endpoint=path, has_tier=True),
                 methods=["POST"],
             )
-            for path in intake.ENDPOINTS
+            for path in ENDPOINTS
         ]
         return [*native, *openai]
 
@@ -90,6 +95,7 @@ class App:
             self._route("POST", "/v1/p0/lease/{lease_id}/extend", leases.extend),
             self._route("DELETE", "/v1/p0/lease/{lease_id}", leases.release),
             self._route("GET", "/v1/models", views.models),
+            self._route("GET", "/v1/models/{model:path}", views.model),
             self._route("GET", "/healthz", views.healthz),
             self._route("GET", "/readyz", views.readyz),
             self._route("GET", "/metrics", views.prometheus),

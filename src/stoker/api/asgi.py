@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, MutableMapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Any
 
-from stoker.api.problems import BodyTooLarge, Header, problem
+from stoker.api.problems import BodyTooLarge, Describe, Header, id_headers, problem
 from stoker.core.errors import InvalidRequest
 
 Scope = MutableMapping[str, Any]
@@ -50,9 +51,18 @@ async def read_body(scope: Scope, receive: Receive, *, max_bytes: int) -> bytes:
     return b"".join(pieces)
 
 
+@dataclass(frozen=True, slots=True)
+class Pinging:
+    """Keeps a connection from looking dead while nothing else is sent."""
+
+    every_s: float
+    send: Callable[[], Awaitable[bool]]
+    """False when no more pings are needed."""
+
+
 @asynccontextmanager
 async def while_connected(
-    receive: Receive, *, closing: asyncio.Event | None = None
+    receive: Receive, *, closing: asyncio.Event | None = None, pinging: Pinging | None = None
 ) -> AsyncGenerator[None]:
     """Cancel the block when the client hangs up (or `closing` is set), and end it quietly.
 
@@ -61,7 +71,7 @@ async def while_connected(
     """
     try:
         async with asyncio.TaskGroup() as group:
-            watchers = [group.create_task(_raise_when_gone(receive))]
+            watchers = [group.create_task(_raise_when_gone(receive, pinging))]
             if closing is not None:
                 watchers.append(group.create_task(_raise_when_set(closing)))
             yield
@@ -78,10 +88,12 @@ async def send_bytes(send: Send, status: int, body: bytes, headers: Sequence[Hea
     await send({"type": "http.response.body", "body": body})
 
 
-async def send_problem(send: Send, error: BaseException, *, request_id: str) -> None:
+async def send_problem(
+    send: Send, error: BaseException, *, request_id: str, describe: Describe = problem
+) -> None:
     """Send any exception as its HTTP error."""
-    found = problem(error, request_id=request_id)
-    headers = [*found.headers, (b"x-stoker-request-id", request_id.encode())]
+    found = describe(error, request_id=request_id)
+    headers = [*found.headers, *id_headers(request_id)]
     await send_bytes(send, found.status, found.body, headers)
 
 
@@ -109,7 +121,14 @@ async def _next(receive: Receive) -> Message:
     return message
 
 
-async def _raise_when_gone(receive: Receive) -> None:
+async def _raise_when_gone(receive: Receive, pinging: Pinging | None) -> None:
+    while pinging is not None:
+        try:
+            async with asyncio.timeout(pinging.every_s):
+                await _next(receive)
+        except TimeoutError:
+            if not await pinging.send():
+                break
     while True:
         await _next(receive)
 

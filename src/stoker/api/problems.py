@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import singledispatch
+from typing import Protocol
 
 import structlog
 
@@ -57,6 +58,18 @@ class Problem:
     headers: Sequence[Header]
 
 
+def id_headers(request_id: str) -> list[Header]:
+    """The request's id: in our own header, and where OpenAI's and Anthropic's clients look."""
+    id = request_id.encode()
+    return [(b"x-stoker-request-id", id), (b"x-request-id", id), (b"request-id", id)]
+
+
+class Describe(Protocol):
+    """How a route words its errors."""
+
+    def __call__(self, error: BaseException, *, request_id: str) -> Problem: ...
+
+
 def problem(error: BaseException, *, request_id: str) -> Problem:
     """Describe any error for a client. Unexpected ones are logged here, with their traceback."""
     return _describe(error, request_id)
@@ -66,7 +79,7 @@ def problem(error: BaseException, *, request_id: str) -> Problem:
 def _describe(error: BaseException, request_id: str) -> Problem:
     log.error("internal error", request_id=request_id, exc_info=error)
     message = f"internal error; the log has the details under {request_id}"
-    return _problem(500, message, code="internal_error")
+    return _problem(500, message, code="internal_error", is_retryable=False)
 
 
 @_describe.register
@@ -102,7 +115,7 @@ def _(error: MethodNotAllowed, _request_id: str) -> Problem:
 
 @_describe.register
 def _(error: StoreError, _request_id: str) -> Problem:
-    return _problem(503, str(error), code=error.code, retry_after_s=RETRY_SOON_S)
+    return _problem(503, str(error), code=error.code, retry_after_s=RETRY_SOON_S, is_retryable=True)
 
 
 @_describe.register
@@ -121,7 +134,14 @@ def _(error: EngineError, _request_id: str) -> Problem:
 def _(error: EngineRefused, _request_id: str) -> Problem:
     # Its own words and its own status, so that a client sees what it would see without us.
     headers = [(b"content-type", error.content_type.encode()), (b"x-stoker-reason", b"engine")]
-    return Problem(error.status, error.body, headers)
+    retry_after_s = error.retry_after_s
+    if retry_after_s is None and error.status in _BUSY:
+        retry_after_s = RETRY_SOON_S
+    return Problem(
+        error.status,
+        error.body,
+        [*headers, *_retry_headers(retry_after_s, is_retryable=error.retryable)],
+    )
 
 
 @_describe.register
@@ -149,6 +169,7 @@ _STATUS_OF_REASON = {
     Reason.DRAINING: 503,
 }
 
+_BUSY = frozenset({429, 503})
 _TYPES = {404: "not_found_error", 409: "conflict_error", 429: "rate_limit_error"}
 
 
@@ -159,17 +180,19 @@ def _problem(
     code: str,
     param: str | None = None,
     retry_after_s: float | None = None,
-    is_retryable: bool | None = None,
+    is_retryable: bool,
     **why: object,
 ) -> Problem:
     kind = _TYPES.get(status) or ("invalid_request_error" if status < 500 else "server_error")
     error = {"message": message, "type": kind, "param": param, "code": code, **why}
-    headers = [(b"content-type", b"application/json")]
-    if "reason" in why:
-        headers.append((b"x-stoker-reason", code.encode()))
+    headers = [(b"content-type", b"application/json"), (b"x-stoker-reason", code.encode())]
+    headers += _retry_headers(retry_after_s, is_retryable=is_retryable)
+    return Problem(status, encode({"error": error}), headers)
+
+
+def _retry_headers(retry_after_s: float | None, *, is_retryable: bool) -> list[Header]:
+    headers = [(b"x-should-retry", b"true" if is_retryable else b"false")]
     if retry_after_s is not None:
         seconds = min(RETRY_MAX_S, max(1, math.ceil(retry_after_s)))
         headers.append((b"retry-after", str(seconds).encode()))
-    if is_retryable is not None:
-        headers.append((b"x-should-retry", b"true" if is_retryable else b"false"))
-    return Problem(status, encode({"error": error}), headers)
+    return headers

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
+import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -13,7 +14,7 @@ from stoker.api.metrics import Metrics
 from stoker.api.query import number
 from stoker.api.state import state_document, story_document
 from stoker.api.wire import encode
-from stoker.core.errors import InvalidRequest
+from stoker.core.errors import InvalidRequest, ModelNotFound
 from stoker.fabric import Fabric
 from stoker.runtime.recorder import LoggedEvent, Subscription
 
@@ -59,6 +60,13 @@ class Views:
         status, body = await self.fabric.models()
         return Response(body, status, media_type=_JSON)
 
+    async def model(self, request: Request) -> Response:
+        """One entry of that list, verbatim. Raises `ModelNotFound`."""
+        status, body = await self.fabric.models()
+        if status != 200:
+            return Response(body, status, media_type=_JSON)
+        return Response(named_model(body, request.path_params["model"]), media_type=_JSON)
+
     async def state(self, request: Request) -> Response:
         return Response(encode(state_document(self.fabric.snapshot())), media_type=_JSON)
 
@@ -91,6 +99,24 @@ class Events:
             await _send_events(send, past)
             while True:
                 await _send_events(send, await _next_batch(subscription))
+
+
+def named_model(models: bytes, name: str) -> bytes:
+    """The entry of a list of models that has this id, or this other name."""
+    for entry in msgspec.json.decode(models, type=_Models).data:
+        model = msgspec.json.decode(entry, type=_Model)
+        if name == model.id or name in model.aliases:
+            return bytes(entry)
+    raise ModelNotFound(f"the model {name[:200]!r} is not served here; GET /v1/models lists them")
+
+
+class _Model(msgspec.Struct):
+    id: str = ""
+    aliases: list[str] = []
+
+
+class _Models(msgspec.Struct):
+    data: list[msgspec.Raw] = []
 
 
 async def _next_batch(subscription: Subscription) -> list[LoggedEvent]:

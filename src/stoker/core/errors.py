@@ -52,6 +52,12 @@ class NotFound(StokerError):
     code = "not_found"
 
 
+class ModelNotFound(NotFound):
+    """No engine here has a model of that name."""
+
+    code = "model_not_found"
+
+
 class Conflict(StokerError):
     """The thing exists, but not in a state that allows this."""
 
@@ -106,16 +112,27 @@ class EngineRefused(EngineError):
 
     code = "engine_refused"
 
-    def __init__(self, status: int, body: bytes, content_type: str = "application/json") -> None:
+    def __init__(
+        self,
+        status: int,
+        body: bytes,
+        content_type: str = "application/json",
+        *,
+        retry_after_s: float | None = None,
+    ) -> None:
+        is_retryable = status in _RETRYABLE_STATUSES or (status >= 500 and status != 501)
         super().__init__(
             f"engine answered {status}: {body[:300].decode(errors='replace')}",
-            retryable=status in _RETRYABLE_STATUSES or status >= 500,
+            retryable=is_retryable,
         )
         self.status = status
         self.body = body
         self.content_type = content_type
+        self.retry_after_s = retry_after_s
+        """When to come back, where the engine said it."""
 
 
+# 501 is llama.cpp's word for what it was not started with: it will say so again.
 _RETRYABLE_STATUSES = frozenset({408, 409, 425, 429})
 
 

@@ -85,7 +85,8 @@ class Learning:
         if event.outcome is Outcome.FINISHED:
             if event.usage is not None:
                 total = request.resumed_tokens + event.usage.output_tokens
-                is_truncated = request.max_tokens is not None and total >= request.max_tokens
+                # A call that only reads has a bound of 0, and has not been cut off by it.
+                is_truncated = bool(request.max_tokens) and total >= (request.max_tokens or 0)
                 self._predictor.observe(request, event.usage, is_truncated=is_truncated)
                 self._meter.finished(event.at, running, event.usage)
         elif event.outcome is not Outcome.FAILED:

@@ -210,4 +210,10 @@ async def _raise_for_status(response: aiohttp.ClientResponse) -> None:
         body = await response.read()
     except (aiohttp.ClientError, ConnectionError) as error:
         raise EngineInterrupted(f"the answer broke off: {in_words(error)}") from error
-    raise EngineRefused(response.status, body, response.headers.get("Content-Type", ""))
+    told = response.headers.get("Retry-After", "")
+    raise EngineRefused(
+        response.status,
+        body,
+        response.headers.get("Content-Type", ""),
+        retry_after_s=float(told) if told.isdecimal() else None,
+    )

@@ -17,14 +17,15 @@ from msgspec import Meta, Raw
 
 from stoker.core.errors import InvalidRequest
 from stoker.core.work import Priority, Request, RequestId
-
-CHAT = "/v1/chat/completions"
-COMPLETIONS = "/v1/completions"
-EMBEDDINGS = "/v1/embeddings"
-RESPONSES = "/v1/responses"
-
-_FIELD_OF = {CHAT: "messages", COMPLETIONS: "prompt", EMBEDDINGS: "input", RESPONSES: "input"}
-ENDPOINTS = tuple(_FIELD_OF)
+from stoker.runtime.classes import ClassChoice
+from stoker.runtime.endpoints import (
+    CHAT,
+    COMPLETIONS,
+    EMBEDDINGS,
+    ENDPOINTS,
+    RESPONSES,
+    Endpoint,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,8 @@ class Inference:
     body: bytes
     """The client's JSON without the fields that the fabric owns; verbatim if it had none."""
     is_stream: bool
+    is_tier_asked: bool = False
+    """Whether the caller chose a class; its answer then says which tier served it."""
     run_at: float | None = None
     """Not before (wall seconds); for stored work only."""
     deadline_s: float | None = None
@@ -50,55 +53,40 @@ def parse(
     request_id: RequestId,
     now: float,
     tenant: str = "",
-    has_tier: bool = False,
+    choice: ClassChoice | None = None,
 ) -> Inference:
     """Read a body. `now` is monotonic. Raises `InvalidRequest` naming the field.
 
-    `has_tier`: `service_tier` picks the class, `priority` is only the default, and the field is
+    With `choice` the caller picks the class, `priority` is only the default, and `service_tier` is
     ours: engines differ in which tiers they tolerate.
     """
     raw = body if isinstance(body, bytes) else _encode(body)
     fields = _decode(raw)
     owned = fields.stoker or _NOTHING_OWNED
-    endpoint = _endpoint(fields, endpoint or owned.endpoint)
-    opening = _opening(fields)
-    if has_tier:
-        priority = tier_priority(fields.service_tier, priority)
+    surface = _endpoint(fields, endpoint or owned.endpoint)
+    endpoint = surface.path
+    opening = _opening(fields, surface)
+    if choice is not None:
+        priority = choice.choose(fields.service_tier, priority)
     request = Request(
         id=request_id,
         priority=priority,
-        prompt_bytes=_prompt_bytes(fields, endpoint),
-        max_tokens=_max_tokens(fields),
+        prompt_bytes=_prompt_bytes(fields, surface, len(raw)),
+        max_tokens=_max_tokens(fields) if surface.is_generating else 0,
         family=owned.family or _family(fields, endpoint, opening.system),
         tenant=owned.tenant or tenant,
-        session=owned.session or _session(fields, endpoint, opening),
+        session=owned.session or _session(fields, surface, opening),
         deadline_at=None if owned.deadline_s is None else now + owned.deadline_s,
     )
     return Inference(
         request=request,
         endpoint=endpoint,
-        body=_without_owned(raw, fields, has_tier=has_tier),
+        body=_without_owned(raw, fields, has_tier=choice is not None),
         is_stream=bool(fields.stream),
+        is_tier_asked=choice is not None and choice.is_asked(fields.service_tier),
         run_at=owned.run_at,
         deadline_s=owned.deadline_s,
     )
-
-
-def tier_priority(service_tier: str | None, default: Priority) -> Priority:
-    """The class that an OpenAI `service_tier` stands for. Raises `InvalidRequest`."""
-    if service_tier is None or service_tier in {"auto", "default"}:
-        return default
-    try:
-        return _TIERS[service_tier]
-    except KeyError:
-        raise InvalidRequest(
-            f"service_tier {service_tier[:40]!r} is unknown; use priority, fast, default, auto "
-            "or flex",
-            param="service_tier",
-        ) from None
-
-
-_TIERS = {"priority": Priority.P0, "fast": Priority.P0, "flex": Priority.P2}
 
 
 # ---------------------------------------------------------------------------- the wire shape
@@ -133,6 +121,7 @@ class _Fields(msgspec.Struct):
     messages: Raw = _ABSENT
     prompt: Raw = _ABSENT
     input: Raw = _ABSENT
+    system: Raw = _ABSENT
     tools: Raw = _ABSENT
     response_format: Raw = _ABSENT
     prompt_cache_key: Raw = _ABSENT
@@ -195,15 +184,16 @@ def _has(raw: Raw) -> bool:
     return raw is not _ABSENT and raw != _NULL
 
 
-def _endpoint(fields: _Fields, wanted: str | None) -> str:
-    endpoint = wanted or _guess(fields)
-    name = _FIELD_OF.get(endpoint)
-    if name is None:
+def _endpoint(fields: _Fields, wanted: str | None) -> Endpoint:
+    path = wanted or _guess(fields)
+    endpoint = ENDPOINTS.get(path)
+    if endpoint is None:
         allowed = ", ".join(ENDPOINTS)
         raise InvalidRequest(
-            f"endpoint {endpoint[:80]!r} is unknown; use one of {allowed}", param="stoker.endpoint"
+            f"endpoint {path[:80]!r} is unknown; use one of {allowed}", param="stoker.endpoint"
         )
-    _check_input(name, getattr(fields, name), endpoint)
+    if endpoint.needs is not None:
+        _check_input(endpoint.needs, getattr(fields, endpoint.needs), path)
     return endpoint
 
 
@@ -236,9 +226,10 @@ def _check_input(name: str, raw: Raw, endpoint: str) -> None:
     raise InvalidRequest(f"{name} must be {allowed}", param=name)
 
 
-def _prompt_bytes(fields: _Fields, endpoint: str) -> int:
-    size = _size(getattr(fields, _FIELD_OF[endpoint])) + _size(fields.tools)
-    return size + (_size(fields.instructions) if endpoint == RESPONSES else 0)
+def _prompt_bytes(fields: _Fields, endpoint: Endpoint, body_bytes: int) -> int:
+    if endpoint.prompt is None:
+        return body_bytes
+    return sum(_size(getattr(fields, name)) for name in endpoint.prompt)
 
 
 def _size(raw: Raw) -> int:
@@ -269,18 +260,20 @@ def _family(fields: _Fields, endpoint: str, system: Raw) -> str:
     return digest.hexdigest()
 
 
-def _session(fields: _Fields, endpoint: str, opening: _Opening) -> str:
+def _session(fields: _Fields, endpoint: Endpoint, opening: _Opening) -> str:
     """What the calls of one agent or chat have in common; empty for a call on its own.
 
     A name that the caller gives is best: OpenAI's cache key, or a stored conversation. Else it is
     how the conversation began, where something shows that there is one. Two that began alike then
     share a place, which makes none of them wait longer than without.
     """
+    if not endpoint.is_generating:
+        return ""  # it leaves nothing in the cache that would be worth a place
     for name in (fields.prompt_cache_key, fields.conversation):
         if _has(name):
-            return _digest(endpoint, name)
+            return _digest(endpoint.path, name)
     if opening.first is not _ABSENT and (opening.is_later_turn or _has(fields.tools)):
-        return _digest(endpoint, opening.system, opening.first)
+        return _digest(endpoint.path, opening.system, opening.first)
     return ""
 
 
@@ -303,8 +296,8 @@ class _Opening(msgspec.Struct):
     """Whether it has been answered already."""
 
 
-def _opening(fields: _Fields) -> _Opening:
-    if not _has(fields.messages):
+def _opening(fields: _Fields, endpoint: Endpoint) -> _Opening:
+    if endpoint.needs != "messages":
         return _Opening(fields.instructions)
     messages = _MESSAGES.decode(fields.messages)
     if not messages:
@@ -315,7 +308,7 @@ def _opening(fields: _Fields) -> _Opening:
         raise _invalid(str(error), inside="messages[0]") from None
     begins_at = 1 if role in {"system", "developer"} else 0
     return _Opening(
-        system=messages[0] if begins_at else _ABSENT,
+        system=messages[0] if begins_at else fields.system,
         first=messages[begins_at] if len(messages) > begins_at else _ABSENT,
         is_later_turn=len(messages) > begins_at + 2 and _is_answer(messages[begins_at + 1]),
     )
