@@ -184,6 +184,8 @@ class NewJob:
     deadline_at: float | None = None
     """Discard it if it has not finished by then (wall seconds)."""
     max_attempts: int = 5
+    engine: str = ""
+    """Which engine it is for; empty is whichever is the default."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,6 +215,8 @@ class Job:
     error: JobError | None
     usage: Usage | None
     is_cancel_requested: bool
+    engine: str = ""
+    """The engine that it was enqueued for; empty is whichever is the default."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,10 +259,16 @@ class JobStore(Protocol):
         """
 
     async def claim(
-        self, count: int, *, lease_s: float, now: float, family: str = ""
+        self,
+        count: int,
+        *,
+        lease_s: float,
+        now: float,
+        family: str = "",
+        engines: Sequence[str] = ("",),
     ) -> list[ClaimedJob]:
-        """Take up to `count` available jobs: those of `family` first, if one is named, and then the
-        oldest. They come in order of enqueue; each attempt is counted here.
+        """Take up to `count` available jobs of these engines: those of `family` first, if one is
+        named, and then the oldest. They come in order of enqueue; each attempt is counted here.
         """
 
     async def renew(
@@ -336,6 +346,9 @@ class JobStore(Protocol):
 
     async def counts(self, *, batch: str | None = None) -> Mapping[JobState, int]:
         """Jobs per state; every state is present. Without `batch` it costs no table scan."""
+
+    async def counts_by_engine(self) -> Mapping[str, Mapping[JobState, int]]:
+        """Jobs per state for each engine that jobs are for. It costs no table scan."""
 
 
 class Recorder(Protocol):

@@ -217,3 +217,25 @@ async def test_kill_9_in_the_middle_of_enqueues_loses_nothing_acknowledged(path)
         held = await store.claim(len(jobs), lease_s=LEASE_S, now=2.0)
         assert [one.body for one in held] == [one.job.id.encode() * 50 for one in held]
         assert (await store.counts())[JobState.RUNNING] == len(jobs)
+
+
+async def test_jobs_from_before_there_were_engines_are_kept_counted_and_claimed(path):
+    scripts = migrations()
+    before = next(at for at, script in enumerate(scripts) if "COLUMN engine" in script)
+    path.parent.mkdir()
+    with sqlite3.connect(path, isolation_level=None) as raw:
+        database._migrate(raw, path, replace(SCHEMA, migrations=scripts[:before]))
+        for number, state in enumerate(["available", "available", "scheduled"], start=1):
+            raw.execute(
+                "INSERT INTO jobs (seq, job_id, state, endpoint, family, max_attempts, created_at)"
+                " VALUES (?, ?, ?, '/v1/completions', '', 1, 0.0)",
+                (number, f"old{number}", state),
+            )
+            raw.execute("INSERT INTO bodies VALUES (?, x'00')", (number,))
+
+    async with opened(path) as store:
+        counts = await store.counts()
+        held = await store.claim(9, lease_s=LEASE_S, now=1.0)
+
+    assert (counts[JobState.AVAILABLE], counts[JobState.SCHEDULED]) == (2, 1)
+    assert [(one.job.id, one.job.engine) for one in held] == [("old1", ""), ("old2", "")]

@@ -50,7 +50,7 @@ def test_the_database_itself_allows_exactly_the_legal_transitions(db, before, af
         with pytest.raises(sqlite3.IntegrityError, match="illegal job transition"):
             move(db, after)
 
-    counts = {row["state"]: row["jobs"] for row in db.execute("SELECT * FROM counts")}
+    counts = {row["state"]: row["jobs"] for row in db.execute(query("counts"))}
     assert counts == {
         state.value: int(state is (after if is_legal else before)) for state in JobState
     }

@@ -35,6 +35,7 @@ new_jobs = st.builds(
     run_at=times,
     deadline_at=times,
     max_attempts=st.integers(1, 3),
+    engine=st.sampled_from(["", "big"]),
 )
 checkpoints = st.none() | st.builds(
     Checkpoint, st.text(max_size=3), st.integers(0, 9), st.none() | st.integers(0, 9)
@@ -101,11 +102,14 @@ class StoresAgree(RuleBasedStateMachine):
     def enqueue(self, jobs):
         self.both("enqueue", jobs, now=self.now)
 
-    @rule(count=st.integers(0, 3), family=st.sampled_from(["", "f1", "f2"]))
-    def claim(self, count, family):
-        expected, found = self.each(
-            lambda store, _: store.claim(count, lease_s=LEASE_S, now=self.now, family=family)
-        )
+    @rule(
+        count=st.integers(0, 3),
+        family=st.sampled_from(["", "f1", "f2"]),
+        engines=st.sampled_from([[""], ["big"], ["", "big"]]),
+    )
+    def claim(self, count, family, engines):
+        options = {"lease_s": LEASE_S, "now": self.now, "family": family, "engines": engines}
+        expected, found = self.each(lambda store, _: store.claim(count, **options))
         assert [(one.job, one.body, one.checkpoint) for one in found] == [
             (one.job, one.body, one.checkpoint) for one in expected
         ]
@@ -184,6 +188,9 @@ class StoresAgree(RuleBasedStateMachine):
         jobs = self.both("list_jobs", limit=1000)
         counts = self.both("counts")
         assert sum(counts.values()) == len(jobs)
+        per_engine = self.each(lambda store, _: store.counts_by_engine())
+        for state, count in counts.items():
+            assert [sum(of[state] for of in one.values()) for one in per_engine] == [count, count]
 
     @invariant()
     def they_show_the_same_results_and_batches(self):

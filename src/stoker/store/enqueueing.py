@@ -101,4 +101,5 @@ def _row(seq: int, new: _Fresh, now: float) -> tuple[object, ...]:
         job.run_at,
         job.deadline_at,
         now,
+        job.engine,
     )

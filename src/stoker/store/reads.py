@@ -57,3 +57,12 @@ def counts(connection: sqlite3.Connection, batch: str | None) -> dict[JobState, 
         for row in connection.execute(query(name), {"batch": batch})
     }
     return {state: found.get(state, 0) for state in JobState}
+
+
+def counts_by_engine(connection: sqlite3.Connection) -> dict[str, dict[JobState, int]]:
+    """The same for each engine that a job was ever for."""
+    found: dict[str, dict[JobState, int]] = {}
+    for row in connection.execute(query("counts_by_engine")):
+        of_engine = found.setdefault(row["engine"], dict.fromkeys(JobState, 0))
+        of_engine[JobState(row["state"])] = row["jobs"]
+    return found

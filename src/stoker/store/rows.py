@@ -29,6 +29,7 @@ def to_job(row: sqlite3.Row) -> Job:
         error=_error(row),
         usage=_usage(row),
         is_cancel_requested=bool(row["cancel_requested"]),
+        engine=row["engine"],
     )
 
 

@@ -64,11 +64,16 @@ class SqliteJobStore:
         return await self._writer.submit(lambda db: enqueueing.enqueue(db, jobs, now))
 
     async def claim(
-        self, count: int, *, lease_s: float, now: float, family: str = ""
+        self,
+        count: int,
+        *,
+        lease_s: float,
+        now: float,
+        family: str = "",
+        engines: Sequence[str] = ("",),
     ) -> list[ClaimedJob]:
-        return await self._writer.submit(
-            lambda db: writes.claim(db, count, family, now + lease_s, now)
-        )
+        wanted = writes.Wanted(count, family, engines)
+        return await self._writer.submit(lambda db: writes.claim(db, wanted, now + lease_s, now))
 
     async def renew(
         self, held: Sequence[tuple[JobId, str]], *, lease_s: float, now: float
@@ -140,3 +145,6 @@ class SqliteJobStore:
 
     async def counts(self, *, batch: str | None = None) -> Mapping[JobState, int]:
         return await self._reader.submit(lambda db: reads.counts(db, batch))
+
+    async def counts_by_engine(self) -> Mapping[str, Mapping[JobState, int]]:
+        return await self._reader.submit(reads.counts_by_engine)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from stoker.core.errors import Conflict, NotFound
 from stoker.core.jobs import Failure, JobState
@@ -20,31 +21,44 @@ from stoker.store.rows import to_claimed, to_job
 Held = tuple[JobId, str]
 
 
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a claim asks for: so many jobs of these engines, those of `family` first."""
+
+    count: int
+    family: str
+    engines: Sequence[str]
+
+
 def claim(
-    connection: sqlite3.Connection, count: int, family: str, lease_until: float, now: float
+    connection: sqlite3.Connection, wanted: Wanted, lease_until: float, now: float
 ) -> list[ClaimedJob]:
     """Move available jobs to running and read them with their payloads: those of `family` first,
     if one is named, then the oldest.
     """
-    moved: list[sqlite3.Row] = []
-    count = max(0, count)
-    if family:
-        moved = _run(
-            connection,
-            "claim_of_family",
-            family=family,
-            count=count,
-            lease_until=lease_until,
-            now=now,
-        )
-    if len(moved) < count:
-        moved += _run(
-            connection, "claim", count=count - len(moved), lease_until=lease_until, now=now
-        )
-    if not moved:
+    count = max(0, wanted.count)
+    seqs: list[int] = []
+    if wanted.family:
+        seqs = _claimable(connection, "claimable_of_family", wanted)
+    if len(seqs) < count:
+        oldest = _claimable(connection, "claimable", wanted)
+        seqs += [seq for seq in oldest if seq not in seqs][: count - len(seqs)]
+    if not seqs:
         return []
-    seqs = json.dumps([row["seq"] for row in moved])
-    return [to_claimed(row) for row in _run(connection, "claimed", seqs=seqs)]
+    chosen = json.dumps(seqs)
+    _run(connection, "claim", seqs=chosen, lease_until=lease_until, now=now)
+    return [to_claimed(row) for row in _run(connection, "claimed", seqs=chosen)]
+
+
+def _claimable(connection: sqlite3.Connection, name: str, wanted: Wanted) -> list[int]:
+    """The first waiting jobs of these engines together."""
+    count, family = max(0, wanted.count), wanted.family
+    seqs = [
+        row["seq"]
+        for engine in wanted.engines
+        for row in _run(connection, name, engine=engine, family=family, count=count)
+    ]
+    return sorted(seqs)[:count]
 
 
 def renew(

@@ -49,9 +49,19 @@ class InMemoryJobStore:
         return answers
 
     async def claim(
-        self, count: int, *, lease_s: float, now: float, family: str = ""
+        self,
+        count: int,
+        *,
+        lease_s: float,
+        now: float,
+        family: str = "",
+        engines: Sequence[str] = ("",),
     ) -> list[ClaimedJob]:
-        waiting = [row for row in self._all().values() if row.job.state is JobState.AVAILABLE]
+        waiting = [
+            row
+            for row in self._all().values()
+            if row.job.state is JobState.AVAILABLE and row.job.engine in engines
+        ]
         if family:
             waiting.sort(key=lambda row: row.job.family != family)
         chosen = {row.job.id for row in waiting[: max(0, count)]}
@@ -226,6 +236,13 @@ class InMemoryJobStore:
                 found[row.job.state] += 1
         return found
 
+    async def counts_by_engine(self) -> Mapping[str, Mapping[JobState, int]]:
+        found: dict[str, dict[JobState, int]] = {}
+        for row in self._all().values():
+            of_engine = found.setdefault(row.job.engine, dict.fromkeys(JobState, 0))
+            of_engine[row.job.state] += 1
+        return found
+
     def _all(self) -> dict[JobId, _Row]:
         if not self._is_open:
             raise StoreError("the job store is closed; open it first")
@@ -308,4 +325,5 @@ def _first_life(new: NewJob, now: float) -> Job:
         error=None,
         usage=None,
         is_cancel_requested=False,
+        engine=new.engine,
     )

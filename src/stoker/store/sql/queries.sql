@@ -9,32 +9,26 @@ SELECT coalesce(max(seq), 0) FROM jobs;
 
 -- name: insert_job
 INSERT INTO jobs (seq, job_id, key, body_hash, state, endpoint, family, batch,
-                  max_attempts, run_at, deadline_at, created_at)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+                  max_attempts, run_at, deadline_at, created_at, engine)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: insert_body
 INSERT INTO bodies (seq, body) VALUES (?, ?);
+
+-- name: claimable
+SELECT seq FROM jobs INDEXED BY jobs_engine
+WHERE state = 'available' AND engine = :engine ORDER BY seq LIMIT :count;
+
+-- name: claimable_of_family
+SELECT seq FROM jobs INDEXED BY jobs_family
+WHERE state = 'available' AND engine = :engine AND family = :family ORDER BY seq LIMIT :count;
 
 -- name: claim
 UPDATE jobs
 SET state = 'running', attempts = attempts + 1,
     lease_id = lower(hex(randomblob(16))), lease_until = :lease_until,
     started_at = coalesce(started_at, :now)
-WHERE seq IN (
-    SELECT seq FROM jobs INDEXED BY jobs_state WHERE state = 'available' ORDER BY seq LIMIT :count
-)
-RETURNING seq;
-
--- name: claim_of_family
-UPDATE jobs
-SET state = 'running', attempts = attempts + 1,
-    lease_id = lower(hex(randomblob(16))), lease_until = :lease_until,
-    started_at = coalesce(started_at, :now)
-WHERE seq IN (
-    SELECT seq FROM jobs INDEXED BY jobs_family
-    WHERE state = 'available' AND family = :family ORDER BY seq LIMIT :count
-)
-RETURNING seq;
+WHERE seq IN (SELECT value FROM json_each(:seqs));
 
 -- name: claimed
 SELECT * FROM jobs JOIN bodies USING (seq) LEFT JOIN checkpoints USING (seq)
@@ -135,7 +129,10 @@ SELECT * FROM jobs WHERE job_id = :id;
 SELECT result FROM jobs LEFT JOIN results USING (seq) WHERE job_id = :id;
 
 -- name: counts
-SELECT state, jobs FROM counts;
+SELECT state, sum(jobs) AS jobs FROM counts GROUP BY state;
+
+-- name: counts_by_engine
+SELECT engine, state, jobs FROM counts;
 
 -- name: batch_counts
 SELECT state, count(*) AS jobs FROM jobs INDEXED BY jobs_batch WHERE batch = :batch GROUP BY state;

@@ -155,3 +155,42 @@ class Entering:
 
         assert await store.claim(0, lease_s=LEASE_S, now=1.0) == []
         assert await store.claim(-1, lease_s=LEASE_S, now=1.0) == []
+
+    async def test_each_engine_claims_its_own_jobs_and_the_oldest_of_several(
+        self, store: JobStore
+    ) -> None:
+        await enqueued(store, "a", engine="big")
+        await enqueued(store, "b")
+        await enqueued(store, "c", engine="small")
+        await enqueued(store, "d", engine="big")
+
+        small = await store.claim(9, lease_s=LEASE_S, now=1.0, engines=["small"])
+        both = await store.claim(2, lease_s=LEASE_S, now=1.0, engines=["", "big"])
+        rest = await store.claim(9, lease_s=LEASE_S, now=1.0, engines=["", "big"])
+
+        assert [(one.job.id, one.job.engine) for one in small] == [("c", "small")]
+        assert [one.job.id for one in both] == ["a", "b"]
+        assert [one.job.id for one in rest] == ["d"]
+
+    async def test_a_family_is_preferred_among_the_jobs_of_the_engine_only(
+        self, store: JobStore
+    ) -> None:
+        await enqueued(store, "a", engine="big", family="f")
+        await enqueued(store, "b", engine="small", family="g")
+        await enqueued(store, "c", engine="small", family="f")
+
+        (held,) = await store.claim(1, lease_s=LEASE_S, now=1.0, family="f", engines=["small"])
+
+        assert held.job.id == "c"
+
+    async def test_jobs_are_counted_for_each_engine(self, store: JobStore) -> None:
+        await enqueued(store, "a", "b", engine="big")
+        await enqueued(store, "c")
+        await store.claim(1, lease_s=LEASE_S, now=1.0, engines=["big"])
+
+        counts = await store.counts_by_engine()
+
+        big, default = counts["big"], counts[""]
+        assert (big[JobState.AVAILABLE], big[JobState.RUNNING]) == (1, 1)
+        assert (default[JobState.AVAILABLE], default[JobState.RUNNING]) == (1, 0)
+        assert (await store.counts())[JobState.AVAILABLE] == 2
