@@ -121,6 +121,8 @@ class PlacedSpan:
     context: str = ""
     session: str = ""
     """Which part of the source it belongs to: a conversation's session, a document's chapter."""
+    injected: tuple[TileId, ...] = ()
+    """Tiles that were in the prompt behind it: it is no news about them."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,11 +7,34 @@ connection, so that several of them can be one commit.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import TypeVar
 
+from stoker.core.work import Usage
+from stoker.memories.records import (
+    Answered,
+    Change,
+    DocumentOutcome,
+    DocumentView,
+    Forgotten,
+    ImportId,
+    ImportState,
+    ImportView,
+    NewDocument,
+    NewTile,
+    Refusal,
+    SourceView,
+    Stage,
+    StageEffect,
+    StageKey,
+    Stats,
+    TileView,
+    WorkCounts,
+)
+from stoker.memories.store import documents, effects, forgetting, imports, reads, stages, states
+from stoker.memories.tiles import PlacedSpan, SourceId, SpanId, Tile, TileId, TileState
 from stoker.store import database
 from stoker.store.lanes import Lane
 from stoker.store.queries import migrations
@@ -33,7 +56,7 @@ T = TypeVar("T")
 
 
 class SqliteMemoryStore:
-    """The file and its two lanes."""
+    """Implements `memories.ports.MemoryStore`; the methods are described there."""
 
     def __init__(self, path: Path, *, busy_timeout_s: float = 5.0) -> None:
         self.path = path
@@ -71,3 +94,108 @@ class SqliteMemoryStore:
     async def read(self, operation: Callable[[sqlite3.Connection], T]) -> T:
         """Run it on the reading connection."""
         return await self._reader.submit(operation)
+
+    async def create_import(self, id: ImportId, label: str, scope: str, *, now: float) -> None:
+        await self.write(lambda db: imports.create(db, id, label, scope, now=now))
+
+    async def imports(self, limit: int, *, now: float) -> list[ImportView]:
+        return await self.read(lambda db: imports.list_imports(db, limit, now=now))
+
+    async def get_import(self, id: ImportId, *, now: float) -> ImportView:
+        return await self.read(lambda db: imports.show(db, id, now=now))
+
+    async def documents(
+        self, id: ImportId, *, limit: int, offset: int, now: float
+    ) -> list[DocumentView]:
+        return await self.read(
+            lambda db: imports.documents(db, id, limit=limit, offset=offset, now=now)
+        )
+
+    async def set_import_state(self, id: ImportId, state: ImportState, *, now: float) -> list[str]:
+        return await self.write(lambda db: imports.set_state(db, id, state, now=now))
+
+    async def retry(self, id: ImportId | None) -> int:
+        return await self.write(lambda db: imports.retry(db, id))
+
+    async def work(self, *, now: float) -> WorkCounts:
+        return await self.read(lambda db: imports.work_in_all(db, now=now))
+
+    async def add_document(
+        self, id: ImportId, document: NewDocument, *, now: float, is_revived: bool = False
+    ) -> DocumentOutcome:
+        return await self.write(
+            lambda db: documents.add_document(db, id, document, now=now, is_revived=is_revived)
+        )
+
+    async def add_failure(
+        self, id: ImportId, uri: str, *, code: str, message: str
+    ) -> DocumentOutcome:
+        return await self.write(
+            lambda db: documents.add_failure(db, id, uri, code=code, message=message)
+        )
+
+    async def ready_stages(self, limit: int) -> list[Stage]:
+        return await self.read(lambda db: stages.ready(db, limit))
+
+    async def stages_in_jobs(self) -> list[Stage]:
+        return await self.read(stages.in_jobs)
+
+    async def mark_queued(self, jobs: Sequence[tuple[StageKey, str]]) -> None:
+        await self.write(lambda db: stages.mark_queued(db, jobs))
+
+    async def mark_ready(self, keys: Sequence[StageKey]) -> None:
+        await self.write(lambda db: stages.mark_ready(db, keys))
+
+    async def store_answer(
+        self, key: StageKey, answer: bytes, *, usage: Usage | None, now: float
+    ) -> None:
+        await self.write(lambda db: stages.store_answer(db, key, answer, usage=usage, now=now))
+
+    async def quarantine_stage(self, key: StageKey, reason: str, *, now: float) -> None:
+        await self.write(lambda db: stages.quarantine(db, key, reason, now=now))
+
+    async def next_answers(self, limit: int) -> list[Answered]:
+        return await self.read(lambda db: stages.next_answers(db, limit))
+
+    async def apply(
+        self, answered: Answered, effect: StageEffect, *, embedder: str, now: float
+    ) -> bool:
+        return await self.write(
+            lambda db: effects.apply(db, answered, effect, embedder=embedder, now=now)
+        )
+
+    async def spans(self, ids: Sequence[SpanId]) -> list[PlacedSpan]:
+        return await self.read(lambda db: reads.spans(db, ids))
+
+    async def tiles(self, ids: Sequence[TileId]) -> list[Tile]:
+        return await self.read(lambda db: reads.tiles(db, ids))
+
+    async def get_tile(self, id: TileId) -> TileView:
+        return await self.read(lambda db: reads.tile(db, id))
+
+    async def add_tile(self, new: NewTile, *, now: float) -> bool:
+        return await self.write(lambda db: states.add_tile(db, new, now=now))
+
+    async def append(self, change: Change, *, now: float, expected: int | None = None) -> TileState:
+        return await self.write(lambda db: states.append(db, change, now=now, expected=expected))
+
+    async def undo(self, id: TileId, *, now: float) -> TileState:
+        return await self.write(lambda db: states.undo(db, id, now=now))
+
+    async def sources(self, scope: str | None, *, limit: int, offset: int) -> list[SourceView]:
+        return await self.read(lambda db: reads.sources(db, scope, limit=limit, offset=offset))
+
+    async def quarantine(self, *, limit: int, offset: int) -> list[Refusal]:
+        return await self.read(lambda db: reads.quarantine(db, limit=limit, offset=offset))
+
+    async def stats(self) -> Stats:
+        return await self.read(reads.stats)
+
+    async def forget_source(self, id: SourceId, *, now: float) -> Forgotten:
+        return await self.write(lambda db: forgetting.forget_source(db, id, now=now))
+
+    async def forget_span(self, id: SpanId, *, now: float) -> Forgotten:
+        return await self.write(lambda db: forgetting.forget_span(db, id, now=now))
+
+    async def forget_tile(self, id: TileId, *, now: float) -> Forgotten:
+        return await self.write(lambda db: forgetting.forget_tile(db, id, now=now))

@@ -109,20 +109,26 @@ CREATE TABLE tile_states (
     UNIQUE (tile, version)
 ) STRICT;
 CREATE TABLE tile_heads (
-    tile     INTEGER PRIMARY KEY REFERENCES tiles (seq) ON DELETE CASCADE,
-    version  INTEGER NOT NULL,
-    status   TEXT    NOT NULL,
-    valid_to REAL
+    tile          INTEGER PRIMARY KEY REFERENCES tiles (seq) ON DELETE CASCADE,
+    version       INTEGER NOT NULL,
+    status        TEXT    NOT NULL,
+    valid_to      REAL,
+    superseded_by TEXT,
+    canonical_id  TEXT
 ) STRICT;
 CREATE INDEX tile_heads_status ON tile_heads (status);
+-- Who stands behind another tile: they come back when that one falls.
+CREATE INDEX tile_heads_behind ON tile_heads (coalesce(canonical_id, superseded_by))
+    WHERE status IN ('merged', 'superseded');
 CREATE TRIGGER tile_states_are_a_log BEFORE UPDATE ON tile_states BEGIN
     SELECT RAISE(ABORT, 'the state log is only added to');
 END;
 CREATE TRIGGER tile_states_head AFTER INSERT ON tile_states BEGIN
-    INSERT INTO tile_heads (tile, version, status, valid_to)
-    VALUES (NEW.tile, NEW.version, NEW.status, NEW.valid_to)
+    INSERT INTO tile_heads (tile, version, status, valid_to, superseded_by, canonical_id)
+    VALUES (NEW.tile, NEW.version, NEW.status, NEW.valid_to, NEW.superseded_by, NEW.canonical_id)
     ON CONFLICT (tile) DO UPDATE SET
-        version = excluded.version, status = excluded.status, valid_to = excluded.valid_to;
+        version = excluded.version, status = excluded.status, valid_to = excluded.valid_to,
+        superseded_by = excluded.superseded_by, canonical_id = excluded.canonical_id;
 END;
 
 -- Embeddings of tiles and spans, several models side by side. `seq` is the order in which an index

@@ -10,25 +10,19 @@ CREATE TABLE imports (
     created_at REAL NOT NULL
 ) STRICT;
 
-CREATE TABLE import_documents (
-    seq       INTEGER PRIMARY KEY,
-    import    INTEGER NOT NULL REFERENCES imports (seq),
-    uri       TEXT    NOT NULL,
-    source    INTEGER REFERENCES sources (seq),
-    status    TEXT    NOT NULL CHECK (status IN ('imported', 'unchanged', 'skipped', 'failed')),
-    code      TEXT    NOT NULL,          -- why it was skipped or failed
-    message   TEXT    NOT NULL,
-    spans     INTEGER NOT NULL,
+CREATE TABLE documents (
+    seq      INTEGER PRIMARY KEY,
+    import   INTEGER NOT NULL REFERENCES imports (seq),
+    uri      TEXT    NOT NULL,
+    source   INTEGER REFERENCES sources (seq),
+    status   TEXT    NOT NULL CHECK (status IN ('imported', 'unchanged', 'skipped', 'failed')),
+    code     TEXT    NOT NULL,           -- why it was skipped or failed
+    message  TEXT    NOT NULL,
+    spans    INTEGER NOT NULL,
+    is_open  INTEGER NOT NULL,           -- whether some of its work is not interpreted yet
     UNIQUE (import, uri)
 ) STRICT;
-
-CREATE TABLE chunks (
-    seq      INTEGER PRIMARY KEY,
-    chunk_id TEXT NOT NULL UNIQUE,
-    scope    TEXT NOT NULL,
-    spans    TEXT NOT NULL,              -- JSON list of spans.seq, in order
-    context  TEXT NOT NULL               -- JSON list of spans.seq that may be read, not extracted
-) STRICT;
+CREATE INDEX documents_open ON documents (import, seq) WHERE is_open;
 
 CREATE TABLE stages (
     seq           INTEGER PRIMARY KEY,
@@ -36,8 +30,9 @@ CREATE TABLE stages (
     kind          TEXT    NOT NULL CHECK (kind IN ('extract', 'judge')),
     state         TEXT    NOT NULL
         CHECK (state IN ('ready', 'queued', 'answered', 'done', 'quarantined', 'cancelled')),
-    scope         TEXT    NOT NULL,
-    inputs        TEXT    NOT NULL,      -- JSON: the chunk, or the tiles, that it is about
+    import        INTEGER NOT NULL REFERENCES imports (seq),
+    is_urgent     INTEGER NOT NULL,      -- others wait for it: a split's halves, a judgement
+    inputs        TEXT    NOT NULL,      -- JSON: the spans, or the tiles, that it is about
     attempts      INTEGER NOT NULL DEFAULT 0,
     job_id        TEXT,
     answer        BLOB,                  -- the engine's, verbatim, stored before anybody reads it
@@ -47,13 +42,16 @@ CREATE TABLE stages (
     created_at    REAL    NOT NULL,
     finished_at   REAL
 ) STRICT;
+CREATE INDEX stages_next ON stages (import, state, is_urgent DESC, seq);
 CREATE INDEX stages_state ON stages (state);
 
--- Which documents wait for which work: progress is counted over this.
+-- Which work a document waits for, in the order in which answers are interpreted: `000012` before its
+-- halves `000012.0` and `000012.1`, before `000013`; judgements, `~…`, come last.
 CREATE TABLE document_stages (
-    document INTEGER NOT NULL REFERENCES import_documents (seq) ON DELETE CASCADE,
+    document INTEGER NOT NULL REFERENCES documents (seq),
+    ord      TEXT    NOT NULL,
     stage    INTEGER NOT NULL REFERENCES stages (seq),
-    PRIMARY KEY (document, stage)
+    PRIMARY KEY (document, ord)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX document_stages_stage ON document_stages (stage);
 

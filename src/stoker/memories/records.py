@@ -1,0 +1,270 @@
+"""What crosses the memory store's edge: imports, documents, stages of LLM work, and counts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import NewType
+
+from stoker.memories.tiles import (
+    PlacedSpan,
+    Provenance,
+    Source,
+    SourceId,
+    Span,
+    SpanId,
+    Status,
+    Support,
+    Tile,
+    TileId,
+    TileState,
+)
+
+ImportId = NewType("ImportId", str)
+StageKey = NewType("StageKey", str)
+
+
+class ImportState(Enum):
+    RUNNING = "running"
+    PAUSED = "paused"
+    """Its spans are found; no more LLM work is begun for it."""
+    CANCELLED = "cancelled"
+    """Paused for good; what was imported stays."""
+
+
+class DocumentStatus(Enum):
+    IMPORTED = "imported"
+    UNCHANGED = "unchanged"
+    """The source holds exactly this already: no work at all."""
+    SKIPPED = "skipped"
+    """It was deleted, and does not come back by itself."""
+    FAILED = "failed"
+    """It cannot be read; the code says why."""
+
+
+class StageKind(Enum):
+    EXTRACT = "extract"
+    JUDGE = "judge"
+
+
+class StageState(Enum):
+    READY = "ready"
+    QUEUED = "queued"
+    """It is a job now."""
+    ANSWERED = "answered"
+    """The answer is stored; nobody has interpreted it yet."""
+    DONE = "done"
+    QUARANTINED = "quarantined"
+    CANCELLED = "cancelled"
+
+    @property
+    def is_final(self) -> bool:
+        return self in _FINAL
+
+
+_FINAL = frozenset({StageState.DONE, StageState.QUARANTINED, StageState.CANCELLED})
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkInputs:
+    """What an extraction reads: spans to extract from, and spans before them to understand by."""
+
+    spans: tuple[SpanId, ...]
+    context: tuple[SpanId, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class JudgeInputs:
+    """A tile, and those that may say the same or be outdated by it."""
+
+    tile: TileId
+    neighbours: tuple[TileId, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class NewStage:
+    key: StageKey
+    inputs: ChunkInputs | JudgeInputs
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """A piece of LLM work, as it stands."""
+
+    key: StageKey
+    kind: StageKind
+    state: StageState
+    inputs: ChunkInputs | JudgeInputs
+    attempts: int
+    job_id: str | None
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """The next answer to interpret: for which document, and at which place of it."""
+
+    stage: Stage
+    answer: bytes
+    document: int
+    order: str
+
+
+@dataclass(frozen=True, slots=True)
+class NewDocument:
+    """A document that was read and cut; everything that its import commits."""
+
+    uri: str
+    kind: str
+    content_hash: str
+    bytes_count: int
+    importer: str
+    observed_at: float | None
+    spans: Sequence[PlacedSpan]
+    stages: Sequence[NewStage]
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentOutcome:
+    uri: str
+    status: DocumentStatus
+    code: str = ""
+    message: str = ""
+    source_id: SourceId | None = None
+    spans: int = 0
+    spans_new: int = 0
+    stages_new: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One more row of a tile's state log."""
+
+    tile_id: TileId
+    status: Status
+    reason: str
+    decided_by: str
+    valid_to: float | None = None
+    superseded_by: TileId | None = None
+    canonical_id: TileId | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NewTile:
+    """A tile with what it rests on, and the state in which it begins."""
+
+    tile: Tile
+    provenance: Sequence[Provenance]
+    status: Status
+    reason: str
+    decided_by: str
+    vector: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StageEffect:
+    """Everything that interpreting one answer changes; one transaction."""
+
+    key: StageKey
+    state: StageState
+    reason: str = ""
+    tiles: Sequence[NewTile] = ()
+    changes: Sequence[Change] = ()
+    halves: Sequence[NewStage] = ()
+    """What the chunk was split into, because its answer was cut off."""
+    judgements: Sequence[NewStage] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class WorkCounts:
+    """How much LLM work there is in each state, and what it has cost."""
+
+    by_state: Mapping[StageState, int]
+    prompt_tokens: int
+    output_tokens: int
+    finished_recently: int = 0
+    """Stages answered within the last ten minutes: what an ETA is made from."""
+
+    @property
+    def total(self) -> int:
+        return sum(self.by_state.values())
+
+    @property
+    def left(self) -> int:
+        return sum(count for state, count in self.by_state.items() if not state.is_final)
+
+
+@dataclass(frozen=True, slots=True)
+class ImportView:
+    id: ImportId
+    label: str
+    scope: str
+    state: ImportState
+    created_at: float
+    documents: Mapping[DocumentStatus, int]
+    spans: int
+    tiles: int
+    work: WorkCounts
+    is_done: bool
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentView:
+    outcome: DocumentOutcome
+    work: WorkCounts = field(default_factory=lambda: WorkCounts({}, 0, 0))
+
+
+@dataclass(frozen=True, slots=True)
+class SourceView:
+    """A source with its current revision, or a tombstone without one."""
+
+    source: Source
+    importer: str | None
+    bytes_count: int
+    observed_at: float | None
+    imported_at: float | None
+    spans: int
+
+
+@dataclass(frozen=True, slots=True)
+class SupportView:
+    """Words that a tile rests on."""
+
+    span: Span
+    uri: str
+    quote: str
+    support: Support
+
+
+@dataclass(frozen=True, slots=True)
+class TileView:
+    tile: Tile
+    history: tuple[TileState, ...]
+    supports: tuple[SupportView, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A statement or an answer that is kept aside."""
+
+    id: str
+    what: str
+    reason: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    sources: int
+    spans: int
+    tiles: Mapping[Status, int]
+    scopes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Forgotten:
+    """How much was erased."""
+
+    spans: int
+    tiles: int

@@ -1,0 +1,53 @@
+"""Interpreting an answer: everything that follows from it is one transaction."""
+
+from __future__ import annotations
+
+import sqlite3
+
+from stoker.memories.records import Answered, NewTile, StageEffect
+from stoker.memories.store import states
+from stoker.memories.store.stages import close_documents, plan
+
+
+def apply(
+    db: sqlite3.Connection,
+    answered: Answered,
+    effect: StageEffect,
+    *,
+    embedder: str,
+    now: float,
+) -> bool:
+    """Write tiles, decisions and further work, and finish the stage. False if it was finished.
+
+    Whoever interprets the same answer a second time changes nothing.
+    """
+    row = db.execute(
+        "UPDATE stages SET state = ?, reason = ? WHERE stage_key = ? AND state = 'answered'"
+        " RETURNING import",
+        (effect.state.value, effect.reason, effect.key),
+    ).fetchone()
+    if row is None:
+        return False
+    for new in effect.tiles:
+        states.add_tile(db, new, now=now)
+        _add_vector(db, new, embedder)
+    for change in effect.changes:
+        states.append(db, change, now=now)
+    halves = [(f"{answered.order}.{place}", half) for place, half in enumerate(effect.halves)]
+    judgements = [
+        (f"~{answered.order}.{place:02}", one) for place, one in enumerate(effect.judgements)
+    ]
+    plan(db, row["import"], answered.document, [*halves, *judgements], now=now, is_urgent=True)
+    close_documents(db)
+    return True
+
+
+def _add_vector(db: sqlite3.Connection, new: NewTile, embedder: str) -> None:
+    if new.vector is None:
+        return
+    db.execute(
+        "INSERT INTO embeddings (embedder, kind, owner, vector)"
+        " SELECT embedders.seq, 'tile', tiles.seq, ? FROM embedders, tiles"
+        " WHERE model = ? AND tile_id = ? ON CONFLICT (embedder, kind, owner) DO NOTHING",
+        (new.vector, embedder, new.tile.id),
+    )

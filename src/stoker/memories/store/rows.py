@@ -1,0 +1,110 @@
+"""From rows to the plain types."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+
+from stoker.memories.records import ChunkInputs, JudgeInputs, Stage, StageKey, StageKind, StageState
+from stoker.memories.tiles import (
+    Role,
+    Source,
+    SourceId,
+    Span,
+    SpanId,
+    SpanKind,
+    Status,
+    Tile,
+    TileId,
+    TileKind,
+    TileState,
+)
+
+
+def to_source(row: sqlite3.Row) -> Source:
+    return Source(
+        SourceId(row["source_id"]),
+        row["uri"],
+        row["kind"],
+        row["scope"],
+        row["added_at"],
+        row["deleted_at"],
+    )
+
+
+def to_span(row: sqlite3.Row) -> Span:
+    return Span(
+        SpanId(row["span_id"]),
+        row["scope"],
+        row["text"],
+        SpanKind(row["kind"]),
+        Role(row["role"]),
+        row["author"],
+        row["said_at"],
+    )
+
+
+def to_tile(row: sqlite3.Row) -> Tile:
+    return Tile(
+        id=TileId(row["tile_id"]),
+        scope=row["scope"],
+        statement=row["statement"],
+        kind=TileKind(row["kind"]),
+        subject=row["subject"],
+        predicate=row["predicate"],
+        object=row["object"],
+        entities=tuple(json.loads(row["entities"])),
+        said_at=row["said_at"],
+        occurred_from=row["occurred_from"],
+        occurred_to=row["occurred_to"],
+        valid_from=row["valid_from"],
+        confidence=row["confidence"],
+        level=row["level"],
+        extractor=row["extractor"],
+        language=row["language"],
+    )
+
+
+def to_state(row: sqlite3.Row) -> TileState:
+    return TileState(
+        TileId(row["tile_id"]),
+        row["version"],
+        Status(row["status"]),
+        row["valid_to"],
+        None if row["superseded_by"] is None else TileId(row["superseded_by"]),
+        None if row["canonical_id"] is None else TileId(row["canonical_id"]),
+        row["reason"],
+        row["decided_by"],
+        row["at"],
+    )
+
+
+def to_stage(row: sqlite3.Row) -> Stage:
+    kind = StageKind(row["kind"])
+    return Stage(
+        StageKey(row["stage_key"]),
+        kind,
+        StageState(row["state"]),
+        _inputs(kind, row["inputs"]),
+        row["attempts"],
+        row["job_id"],
+        row["reason"],
+    )
+
+
+def from_inputs(inputs: ChunkInputs | JudgeInputs) -> str:
+    """The JSON in which inputs are kept."""
+    match inputs:
+        case ChunkInputs(spans=spans, context=context):
+            return json.dumps({"spans": spans, "context": context})
+        case JudgeInputs(tile=tile, neighbours=neighbours):
+            return json.dumps({"tile": tile, "neighbours": neighbours})
+
+
+def _inputs(kind: StageKind, text: str) -> ChunkInputs | JudgeInputs:
+    raw = json.loads(text)
+    if kind is StageKind.EXTRACT:
+        return ChunkInputs(
+            tuple(SpanId(id) for id in raw["spans"]), tuple(SpanId(id) for id in raw["context"])
+        )
+    return JudgeInputs(TileId(raw["tile"]), tuple(TileId(id) for id in raw["neighbours"]))

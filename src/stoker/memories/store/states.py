@@ -1,0 +1,180 @@
+"""Tiles and their log: rows are only added. The last state of a tile is the one that counts."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Sequence
+
+from stoker.core.errors import Conflict, NotFound
+from stoker.memories.records import Change, NewTile
+from stoker.memories.store.rows import to_state
+from stoker.memories.tiles import Provenance, Status, TileId, TileState, canonical
+
+UNDO = "person:undo"
+
+
+def add_tile(db: sqlite3.Connection, new: NewTile, *, now: float) -> bool:
+    """Insert it with its support; one that is there already gains the support. True if new.
+
+    A tile that somebody had erased stays away.
+    """
+    tile = new.tile
+    grave = db.execute("SELECT 1 FROM tombstones WHERE id = ?", (tile.id,)).fetchone()
+    if grave is not None:
+        return False
+    inserted = db.execute(
+        "INSERT INTO tiles (tile_id, scope, statement, kind, subject, predicate, object, entities,"
+        " said_at, occurred_from, occurred_to, valid_from, confidence, level, extractor, language,"
+        " added_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+        " ON CONFLICT (tile_id) DO NOTHING RETURNING seq",
+        (
+            tile.id,
+            tile.scope,
+            tile.statement,
+            tile.kind.value,
+            tile.subject,
+            tile.predicate,
+            tile.object,
+            json.dumps(tile.entities),
+            tile.said_at,
+            tile.occurred_from,
+            tile.occurred_to,
+            tile.valid_from,
+            tile.confidence,
+            tile.level,
+            tile.extractor,
+            tile.language,
+            now,
+        ),
+    ).fetchone()
+    if inserted is not None:
+        names = {canonical(name) for name in (tile.subject, *tile.entities)} - {""}
+        db.executemany(
+            "INSERT INTO tile_entities (entity, tile) VALUES (?, ?)",
+            [(name, inserted[0]) for name in sorted(names)],
+        )
+    add_provenance(db, new.provenance)
+    if inserted is not None or _stands_up(db, new):
+        append(db, Change(tile.id, new.status, new.reason, new.decided_by), now=now)
+    return inserted is not None
+
+
+def _stands_up(db: sqlite3.Connection, new: NewTile) -> bool:
+    """Refused or fallen before, and now found with good support: it is active after all."""
+    return new.status is Status.ACTIVE and head(db, new.tile.id).status in {
+        Status.QUARANTINED,
+        Status.RETRACTED,
+    }
+
+
+def add_provenance(db: sqlite3.Connection, supports: Sequence[Provenance]) -> None:
+    """Note on what tiles rest. A span that was erased meanwhile supports nothing."""
+    db.executemany(
+        "INSERT INTO provenance (tile, span, quote, quote_a, quote_b, support, weight)"
+        " SELECT tiles.seq, spans.seq, ?, ?, ?, ?, ? FROM tiles, spans"
+        " WHERE tile_id = ? AND span_id = ? ON CONFLICT (tile, span) DO NOTHING",
+        [
+            (
+                one.quote,
+                one.quote_a,
+                one.quote_b,
+                one.support.value,
+                one.weight,
+                one.tile_id,
+                one.span_id,
+            )
+            for one in supports
+        ],
+    )
+
+
+def append(
+    db: sqlite3.Connection, change: Change, *, now: float, expected: int | None = None
+) -> TileState:
+    """Add a row to the log. With `expected`, only on top of that version: else `Conflict`."""
+    row = db.execute(
+        "SELECT tiles.seq, coalesce(version, 0) AS version FROM tiles"
+        " LEFT JOIN tile_heads ON tile = tiles.seq WHERE tile_id = ?",
+        (change.tile_id,),
+    ).fetchone()
+    if row is None:
+        raise NotFound(f"tile {change.tile_id}: no such tile, or it was erased")
+    if expected is not None and row["version"] != expected:
+        raise Conflict(f"tile {change.tile_id}: it has changed since; read it again")
+    state = TileState(
+        change.tile_id,
+        row["version"] + 1,
+        change.status,
+        change.valid_to,
+        change.superseded_by,
+        change.canonical_id,
+        change.reason,
+        change.decided_by,
+        now,
+    )
+    db.execute(
+        "INSERT INTO tile_states (tile, version, status, valid_to, superseded_by, canonical_id,"
+        " reason, decided_by, at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            row["seq"],
+            state.version,
+            state.status.value,
+            state.valid_to,
+            state.superseded_by,
+            state.canonical_id,
+            state.reason,
+            state.decided_by,
+            now,
+        ),
+    )
+    return state
+
+
+def head(db: sqlite3.Connection, id: TileId) -> TileState:
+    """The state that counts. Raises `NotFound`."""
+    return history(db, id)[-1]
+
+
+def history(db: sqlite3.Connection, id: TileId) -> list[TileState]:
+    """All states, oldest first. Raises `NotFound`."""
+    rows = db.execute(
+        "SELECT tile_id, tile_states.* FROM tiles JOIN tile_states ON tile = tiles.seq"
+        " WHERE tile_id = ? ORDER BY version",
+        (id,),
+    ).fetchall()
+    if not rows:
+        raise NotFound(f"tile {id}: no such tile, or it was erased")
+    return [to_state(row) for row in rows]
+
+
+def undo(db: sqlite3.Connection, id: TileId, *, now: float) -> TileState:
+    """Take back the last decision: one more row that says what the one before it said.
+
+    Raises `NotFound`, and `Conflict` where there is nothing to take back.
+    """
+    states = history(db, id)
+    before = _before(states)
+    if before is None:
+        raise Conflict(f"tile {id}: nothing was decided about it since it was made")
+    change = Change(
+        id,
+        before.status,
+        f"undone: {states[-1].reason}",
+        UNDO,
+        before.valid_to,
+        before.superseded_by,
+        before.canonical_id,
+    )
+    return append(db, change, now=now)
+
+
+def _before(states: Sequence[TileState]) -> TileState | None:
+    """The state before the last decision; undone decisions and their undoing cancel out."""
+    standing: list[TileState] = []
+    for state in states:
+        if state.decided_by == UNDO:
+            standing.pop()
+        else:
+            standing.append(state)
+    return standing[-2] if len(standing) > 1 else None
