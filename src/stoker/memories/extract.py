@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import date
 from typing import Final
 
 from stoker.memories.answers import halves, sentence_cut
@@ -33,6 +34,7 @@ class Line:
     role: Role = Role.USER
     injected: tuple[str, ...] = ()
     """Statements that the author had been shown from memory: repeating them proves nothing."""
+    said_on: date | None = None
     at: int = 0
     """Where `text` begins in the span, if the span was split."""
 

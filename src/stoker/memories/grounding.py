@@ -1,0 +1,146 @@
+"""Whether a statement says only what its source says: words, numbers, dates, names, addresses."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import date
+from enum import Enum
+from typing import Final
+
+from stoker.memories.anchors import codes_in, dates_in, names_in, quantities_in
+from stoker.memories.dates import Mention, mentions
+from stoker.memories.lexical import containment, normalise, stem, words
+
+WORDS_MIN: Final = 0.6
+"""Share of a statement's content words that have to be in its source."""
+_ANYBODY: Final = frozenset(
+    stem(word)
+    for word in (
+        "user", "users", "person", "people", "someone", "somebody", "everyone", "nobody",
+        "assistant", "speaker", "author", "team", "company", "customer", "customers",
+    )
+)  # fmt: skip
+
+
+class Ungrounded(Enum):
+    WORDS = "low_grounding"
+    NUMBER = "ungrounded_number"
+    DATE = "ungrounded_date"
+    NAME = "ungrounded_name"
+    CODE = "ungrounded_code"
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What a statement may rest on: its span, what stood before it, who spoke, and when."""
+
+    texts: tuple[str, ...]
+    authors: tuple[str, ...] = ()
+    said_on: date | None = None
+
+
+def ungrounded(statement: str, evidence: Evidence) -> tuple[Ungrounded, str] | None:
+    """The first thing in `statement` that its source does not have, and which; `None` if all is."""
+    plain = normalise(" \n ".join(evidence.texts))
+    claim = normalise(statement)
+    missing_code = _first(code for code in codes_in(statement) if code not in plain)
+    if missing_code is not None:
+        return Ungrounded.CODE, missing_code
+    for kind, missing in (
+        (Ungrounded.DATE, _missing_date(statement, evidence, plain)),
+        (Ungrounded.NUMBER, _missing_number(claim, plain)),
+        (Ungrounded.NAME, _missing_name(statement, evidence)),
+    ):
+        if missing is not None:
+            return kind, missing
+    if (
+        containment(without_times(statement, evidence.said_on), *evidence.texts, *evidence.authors)
+        < WORDS_MIN
+    ):
+        return Ungrounded.WORDS, ""
+    return None
+
+
+def _first(found: Iterable[str]) -> str | None:
+    return min(found, default=None)
+
+
+def _missing_number(claim: str, plain: str) -> str | None:
+    known: dict[float, set[str]] = {}
+    for value, unit in quantities_in(plain):
+        known.setdefault(value, set()).add(unit)
+    for value, unit in quantities_in(claim):
+        units = known.get(value)
+        # A value whose unit is another one in the source is a changed value.
+        if units is None or (unit and unit not in units and "" not in units):
+            return f"{value:g} {unit}".strip()
+    return None
+
+
+def _missing_date(statement: str, evidence: Evidence, plain: str) -> str | None:
+    """Each date has to be in the source, there or resolved, as exact as that or less."""
+    named = {found for _, _, found in dates_in(plain)}
+    known = _source_times(evidence)
+    for _, _, found in dates_in(normalise(statement)):
+        if found in named or any(_is_part(found, whole) for whole in named):
+            continue
+        if not any(_covers(found, time) for time in known):
+            return found
+    return None
+
+
+def _is_part(part: str, whole: str) -> bool:
+    """`2023-05` of `2023-05-07`; `--05-07` of it too."""
+    return whole.startswith(part) or (part.startswith("--") and whole.endswith(part[1:]))
+
+
+def _source_times(evidence: Evidence) -> Sequence[Mention]:
+    if evidence.said_on is None:
+        return ()
+    return [
+        mention
+        for text in evidence.texts
+        for mention in mentions(text, evidence.said_on)
+        if mention.is_resolved
+    ]
+
+
+def _covers(named: str, time: Mention) -> bool:
+    """Whether `named` is one of the ends of a resolved time, or the month or year it lies in."""
+    last = time.occurred_b
+    ends = [day for day in (time.occurred_a, last) if day is not None]
+    if time.precision.value == "day":
+        ends = ends[:1]
+    length = {4: 4, 7: 7}.get(len(named), 10)
+    if named.startswith("day"):
+        return any(f"day{day.weekday()}" == named for day in ends)
+    if named.startswith("-"):
+        return any(_is_part(named, day.isoformat()) for day in ends)
+    is_exact = time.precision.value == "day" or length < 10
+    return is_exact and any(day.isoformat()[:length] == named for day in ends)
+
+
+def _missing_name(statement: str, evidence: Evidence) -> str | None:
+    inside, first = names_in(statement)
+    known = {stem(part) for text in (*evidence.texts, *evidence.authors) for part in _parts(text)}
+    found = sorted(inside | first)
+    return _first(
+        name
+        for name in found
+        if not all(stem(part) in known or stem(part) in _ANYBODY for part in _parts(name))
+    )
+
+
+def _parts(text: str) -> list[str]:
+    return [part for word in words(text) for part in re.split(r"['.@_-]", word) if part != "s"]
+
+
+def without_times(statement: str, said_on: date | None) -> str:
+    """The statement without its words of time: they are checked as dates."""
+    if said_on is None:
+        return statement
+    for mention in reversed(mentions(statement, said_on)):
+        statement = statement[: mention.start] + statement[mention.end :]
+    return statement
