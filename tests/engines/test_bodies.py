@@ -105,7 +105,16 @@ def test_a_collected_call_streams_inside_whatever_the_body_says():
 def test_a_collected_call_that_cannot_be_assembled_is_not_streamed():
     body = {"input": "hi", "stream": True, "stream_options": {}}
 
-    assert sent(body, endpoint="/v1/responses", is_collected=True) == {"input": "hi"}
+    assert sent(body, endpoint="/v1/embeddings", is_collected=True) == {"input": "hi"}
+
+
+def test_a_collected_response_is_streamed_inside_and_no_background_of_the_engines_own():
+    body = {"input": "hi", "background": True, "store": True}
+
+    collected = sent(body, endpoint="/v1/responses", is_collected=True)
+
+    assert collected == {"input": "hi", "store": True, "stream": True}
+    assert sent(body, endpoint="/v1/responses") == body
 
 
 def test_a_plain_call_is_streamed_where_only_that_can_be_aborted():

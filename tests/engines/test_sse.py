@@ -106,11 +106,14 @@ def test_usage_is_read_in_every_spelling():
         b'event: response.completed\ndata: {"response":{"usage":{"input_tokens":31,'
         b'"output_tokens":2,"input_tokens_details":{"cached_tokens":30}}}}\n\n'
     )
-    anthropic = StreamMeter()
+    anthropic = StreamMeter(is_typed=True)
     anthropic.see(b'data: {"message":{"usage":{"input_tokens":9,"output_tokens":1}}}\n\n')
     anthropic.see(b'data: {"type":"message_delta","usage":{"output_tokens":20}}\n\n')
 
     assert responses.usage == Usage(31, 2, 30)
+    assert usage_of_json(
+        b'{"usage":{"input_tokens":7,"cache_read_input_tokens":24,"output_tokens":6}}'
+    ) == Usage(31, 6, 24)
     assert anthropic.usage == Usage(9, 20)
     assert usage_of_json(
         b'{"usage":{"prompt_tokens":3,"completion_tokens":4,'
@@ -118,6 +121,22 @@ def test_usage_is_read_in_every_spelling():
     ) == Usage(3, 4, 1)
     assert usage_of_json(b'{"usage":null}') is None
     assert usage_of_json(b"not json") is None
+
+
+def test_only_the_pieces_of_a_typed_stream_are_tokens_and_its_last_event_ends_it():
+    meter = StreamMeter(is_typed=True)
+    for data in (
+        b'{"type":"response.created","response":{"status":"in_progress"}}',
+        b'{"type":"response.output_text.delta","delta":"a"}',
+        b'{"type":"response.output_text.delta","delta":"\\"type\\":\\"message_stop\\""}',
+        b'{"type":"response.output_text.done","text":"ab"}',
+    ):
+        meter.see(b"data: " + data + b"\n\n")
+    assert (meter.output_tokens, meter.is_done) == (2, False)
+
+    meter.see(b'data: {"type":"response.completed","response":{"output":[]}}\n\n')
+
+    assert (meter.output_tokens, meter.is_done) == (2, True)
 
 
 def test_an_error_in_the_stream_is_seen():

@@ -10,8 +10,9 @@ import aiohttp
 
 from stoker.core.errors import EngineInterrupted
 from stoker.core.work import Usage
-from stoker.engines.bodies import CHAT, GENERATING, Outbound
-from stoker.engines.collect import Assembler, usage_of_runs
+from stoker.engines.bodies import ASSEMBLED, CHAT, MESSAGES, RESPONSES, TYPED, Outbound
+from stoker.engines.collect import Assembler, Assembling, usage_of_runs
+from stoker.engines.collect_typed import MessageAssembler, ResponseAssembler
 from stoker.engines.http_client import in_words
 from stoker.engines.sse import FrameSplitter, StreamMeter, usage_of_json
 from stoker.ports import Checkpoint
@@ -146,9 +147,7 @@ class CollectedAnswer:
         self._outbound = outbound
         self._frames = _Frames(wire, endpoint)
         self._endpoint = endpoint
-        self._assembler = Assembler(
-            endpoint, kept=outbound.checkpoint, is_prefill_echoed=is_prefill_echoed
-        )
+        self._assembler = _assembler(endpoint, outbound, is_prefill_echoed=is_prefill_echoed)
         self.status = wire.status
 
     @property
@@ -276,6 +275,14 @@ HttpAnswer: TypeAlias = (
 )
 
 
+def _assembler(endpoint: str, outbound: Outbound, *, is_prefill_echoed: bool) -> Assembling:
+    if endpoint == RESPONSES:
+        return ResponseAssembler()
+    if endpoint == MESSAGES:
+        return MessageAssembler()
+    return Assembler(endpoint, kept=outbound.checkpoint, is_prefill_echoed=is_prefill_echoed)
+
+
 class _Frames:
     """Frames of a response, metered."""
 
@@ -283,8 +290,8 @@ class _Frames:
         self._wire = wire
         self._splitter = FrameSplitter()
         self._ready: deque[bytes] = deque()
-        self._needs_done = endpoint in GENERATING
-        self.meter = StreamMeter()
+        self._needs_done = endpoint in ASSEMBLED
+        self.meter = StreamMeter(is_typed=endpoint in TYPED)
 
     async def ready(self) -> list[tuple[bytes, bool]]:
         """The frames that have come, at least one, each with whether it brings nothing but usage.
@@ -315,4 +322,4 @@ class _Frames:
         if rest := self._splitter.rest():
             self._ready.append(rest)
         elif self._needs_done and not self.meter.is_done:
-            raise EngineInterrupted("the answer ended before its [DONE]")
+            raise EngineInterrupted("the answer ended before its last event")

@@ -19,8 +19,14 @@ from stoker.ports import Checkpoint, EngineCall
 
 CHAT = "/v1/chat/completions"
 COMPLETIONS = "/v1/completions"
+RESPONSES = "/v1/responses"
+MESSAGES = "/v1/messages"
 GENERATING = frozenset({CHAT, COMPLETIONS})
-"""Endpoints whose stream we can assemble, and which take `stream_options`."""
+"""Endpoints that take `stream_options`, and whose answer may be one text that can be continued."""
+TYPED = frozenset({RESPONSES, MESSAGES})
+"""Endpoints whose stream is of typed events, the last of which says that it is complete."""
+ASSEMBLED = GENERATING | TYPED
+"""Endpoints whose stream we can assemble."""
 
 Fields: TypeAlias = dict[str, msgspec.Raw]
 
@@ -81,12 +87,12 @@ def prepare(
     before = dict(fields)
     is_resumable = wire.continuation is not None and _is_plain_text(call.endpoint, fields)
     checkpoint = call.checkpoint if is_resumable else None
-    is_assembled = call.endpoint in GENERATING and (
+    is_assembled = call.endpoint in ASSEMBLED and (
         call.is_collected
         or (wire.does_plain_call_outlive_client and not _is_true(fields, "stream"))
     )
     is_usage_asked = _wants_usage(fields)
-    _drop_own(fields, wire)
+    _drop_own(call, fields, wire)
     if model is not None and "model" not in fields:
         fields["model"] = _raw(model)
     if wire.priorities is not None and (value := wire.priorities[call.priority]):
@@ -135,9 +141,11 @@ _FALSY = frozenset({b"null", b"false", b"0", b"[]", b"{}"})
 _TOKEN_BOUNDS = ("max_tokens", "max_completion_tokens", "n_predict")
 
 
-def _drop_own(fields: Fields, wire: Wire) -> None:
+def _drop_own(call: EngineCall, fields: Fields, wire: Wire) -> None:
     for name in _OWN:
         fields.pop(name, None)
+    if call.is_collected and call.endpoint == RESPONSES:
+        fields.pop("background", None)  # it is in ours: the engine's own would answer before it ran
     if not wire.has_service_tier:
         fields.pop("service_tier", None)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import msgspec
 
@@ -13,6 +13,19 @@ from stoker.ports import Checkpoint
 
 Json: TypeAlias = dict[str, Any]
 # `Any` is what JSON of unknown shape is; it does not leave this module.
+
+
+class Assembling(Protocol):
+    """What puts a stream together, whatever its events are."""
+
+    @property
+    def text(self) -> str | None:
+        """The text of this run so far, or `None` when the answer is more than one plain text."""
+
+    def add(self, frame: bytes) -> None: ...
+
+    def whole(self, usage: Usage | None, /) -> bytes:
+        """The whole answer. Raises `EngineInterrupted` where the stream had none."""
 
 
 class Assembler:

@@ -42,7 +42,10 @@ class FrameSplitter:
 class StreamMeter:
     """Counts the output tokens of a stream, and finds its usage, its end and its errors."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_typed: bool = False) -> None:
+        """`is_typed`: its last event is known by its type, and there may be no `[DONE]`."""
+        self._is_typed = is_typed
+        self._content = _DELTA if is_typed else _CONTENT
         self.output_tokens = 0
         """Frames with content: about one token each, until the usage says it exactly."""
         self.usage: Usage | None = None
@@ -51,12 +54,14 @@ class StreamMeter:
 
     def see(self, frame: bytes) -> bool:
         """Take note of a frame; true when it brings nothing but usage."""
-        if _CONTENT.search(frame) is not None:
+        if self._content.search(frame) is not None:
             self.output_tokens += 1
         elif frame.startswith(_DONE):
             self.is_done = True
         elif _ERROR.search(frame) is not None:
             self.error = data_of(frame).decode(errors="replace")[:300]
+        if self._is_typed and _LAST.search(frame) is not None:
+            self.is_done = True
         if _USAGE.search(frame) is None:
             return False
         return self._see_usage(data_of(frame))
@@ -95,8 +100,13 @@ _CONTENT = re.compile(
     rb'"(?:content|text|reasoning|reasoning_content|arguments|delta|thinking|partial_json|refusal)"'
     rb'\s*:\s*"(?!")'
 )
+# Typed events repeat the text when a part of it is complete: only the pieces count.
+_DELTA = re.compile(rb'"type"\s*:\s*"(?:content_block_delta|response\.[a-z_.]+\.delta)"')
 _USAGE = re.compile(rb'"usage"\s*:\s*\{')
 _ERROR = re.compile(rb'\A(?:event: ?error|error:|data: ?\{\s*"error"\s*:\s*[^n\s])')
+_LAST = re.compile(
+    rb'"type"\s*:\s*"(?:message_stop|response\.(?:completed|incomplete|failed|cancelled))"'
+)
 _DONE = b"data: [DONE]"
 
 
@@ -110,6 +120,7 @@ class _WireUsage(msgspec.Struct):
     input_tokens: int | None = None
     output_tokens: int | None = None
     cache_read_input_tokens: int | None = None
+    cache_creation_input_tokens: int | None = None
     prompt_tokens_details: _Details | None = None
     input_tokens_details: _Details | None = None
 
@@ -118,13 +129,20 @@ class _WireUsage(msgspec.Struct):
         before = before or Usage(prompt_tokens=0, output_tokens=0)
         details = self.prompt_tokens_details or self.input_tokens_details or _Details()
         return Usage(
-            prompt_tokens=_first(self.prompt_tokens, self.input_tokens, before.prompt_tokens) or 0,
+            prompt_tokens=_first(self.prompt_tokens, self._input(), before.prompt_tokens) or 0,
             output_tokens=_first(self.completion_tokens, self.output_tokens, before.output_tokens)
             or 0,
             cached_tokens=_first(
                 details.cached_tokens, self.cache_read_input_tokens, before.cached_tokens
             ),
         )
+
+    def _input(self) -> int | None:
+        if self.input_tokens is None:
+            return None
+        # Anthropic counts as input only what had not been in the cache; OpenAI counts all of it.
+        cached = (self.cache_read_input_tokens or 0) + (self.cache_creation_input_tokens or 0)
+        return self.input_tokens + cached
 
 
 class _Holder(msgspec.Struct):

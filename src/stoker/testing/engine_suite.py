@@ -23,6 +23,7 @@ import msgspec
 from stoker.core.errors import EngineRefused
 from stoker.core.work import Priority, RequestId, Usage
 from stoker.ports import Engine, EngineAnswer, EngineCall
+from stoker.testing.typed_suite import TypedAnswers
 
 CHAT = "/v1/chat/completions"
 COMPLETIONS = "/v1/completions"
@@ -289,7 +290,7 @@ class Facts:
         assert msgspec.json.decode(body)["data"][0]["id"]
 
 
-class EngineSuite(Answers, Aborts, Collected, Facts):
+class EngineSuite(Answers, Aborts, Collected, Facts, TypedAnswers):
     """Inherit it and give it a fixture `engine`: a started, idle engine."""
 
 

@@ -301,7 +301,7 @@ class FakeAnswer:
         self._body = fake_openai.whole(request, self._text(), self.usage)
         if has_frames:
             wanted = self.usage if request.is_usage_wanted else None
-            for frame in fake_openai.closing_frames(request, usage=wanted):
+            for frame in fake_openai.closing_frames(request, self._body, usage=wanted):
                 yield frame
         else:
             yield self._body

@@ -15,12 +15,15 @@ import msgspec
 
 from stoker.core.errors import EngineRefused
 from stoker.core.work import Usage
+from stoker.testing import fake_typed
+from stoker.testing.fake_typed import MESSAGES, RESPONSES, TYPED
 
 MODEL = "fake-model"
 CREATED = 1_700_000_000
 CHAT = "/v1/chat/completions"
 COMPLETIONS = "/v1/completions"
 EMBEDDINGS = "/v1/embeddings"
+ENDPOINTS = (CHAT, COMPLETIONS, EMBEDDINGS, RESPONSES, MESSAGES)
 
 TEMPLATE_TOKENS = 4
 """What the chat template adds per message."""
@@ -48,13 +51,13 @@ class FakeRequest:
 def parse(endpoint: str, body: bytes, *, natural_tokens: int, context_tokens: int) -> FakeRequest:
     """Read a body. Raises `EngineRefused` for what an engine would refuse."""
     fields = _fields(body)
-    if endpoint not in {CHAT, COMPLETIONS, EMBEDDINGS}:
+    if endpoint not in ENDPOINTS:
         raise refusal(404, f"no such endpoint: {endpoint}")
     prompt = _prompt(endpoint, fields)
     prompt_tokens = count_words(prompt) + TEMPLATE_TOKENS * len(fields.get("messages") or [])
     said = _already_said(prompt)
     natural_left = max(natural_tokens - said, 0)
-    asked = fields.get("max_completion_tokens") or fields.get("max_tokens")
+    asked = next((fields[name] for name in _BOUNDS if fields.get(name)), None)
     if prompt_tokens + (asked or 1) > context_tokens:
         raise refusal(400, f"maximum context length is {context_tokens} tokens")
     options = fields.get("stream_options") or {}
@@ -66,7 +69,9 @@ def parse(endpoint: str, body: bytes, *, natural_tokens: int, context_tokens: in
         first_token=said,
         output_tokens=natural_left if asked is None else min(asked, natural_left),
         finish_reason="length" if asked is not None and asked < natural_left else "stop",
-        is_resumable=not (_STRUCTURED & fields.keys()) and fields.get("n", 1) == 1,
+        is_resumable=endpoint not in TYPED
+        and not (_STRUCTURED & fields.keys())
+        and fields.get("n", 1) == 1,
     )
 
 
@@ -93,6 +98,11 @@ def usage_of(request: FakeRequest, output_tokens: int) -> Usage:
 def frames_for(request: FakeRequest, position: int) -> list[bytes]:
     """The stream frames that bring the token at `position` (0 = the first of this run)."""
     piece = token(request.first_token + position)
+    if request.endpoint in TYPED:
+        opening: list[bytes] = []
+        if not position:
+            opening = fake_typed.opening_frames(request.endpoint, MODEL, request.prompt_tokens)
+        return [*opening, fake_typed.text_frame(request.endpoint, piece)]
     if not request.is_chat:
         return [_frame(request, [_choice(text=piece, logprobs=None, finish_reason=None)])]
     content = [_choice(delta={"content": piece}, logprobs=None, finish_reason=None)]
@@ -102,8 +112,10 @@ def frames_for(request: FakeRequest, position: int) -> list[bytes]:
     return [_frame(request, role), _frame(request, content)]
 
 
-def closing_frames(request: FakeRequest, *, usage: Usage | None) -> list[bytes]:
-    """Finish reason, the usage frame where it is wanted, and `[DONE]`."""
+def closing_frames(request: FakeRequest, answer: bytes, *, usage: Usage | None) -> list[bytes]:
+    """Finish reason, the usage frame where it is wanted, and `[DONE]`; `answer` is the whole."""
+    if request.endpoint in TYPED:
+        return fake_typed.closing_frames(request.endpoint, answer)
     body: dict[str, object] = {"delta": {}} if request.is_chat else {"text": ""}
     frames = [_frame(request, [_choice(**body, finish_reason=request.finish_reason)])]
     if usage is not None:
@@ -118,6 +130,11 @@ def whole(request: FakeRequest, content: str, usage: Usage) -> bytes:
         counted = {"prompt_tokens": usage.prompt_tokens, "total_tokens": usage.prompt_tokens}
         return msgspec.json.encode(
             {"object": "list", "data": [vector], "model": MODEL, "usage": counted}
+        )
+    if request.endpoint in TYPED:
+        is_cut = request.finish_reason == "length"
+        return fake_typed.whole(
+            request.endpoint, content, usage, model=MODEL, created=CREATED, is_cut=is_cut
         )
     if request.is_chat:
         choice = _choice(message={"role": "assistant", "content": content}, logprobs=None)
@@ -151,6 +168,7 @@ def refusal(status: int, message: str) -> EngineRefused:
 
 
 _STRUCTURED = {"tools", "response_format", "logprobs", "guided_json", "structured_outputs"}
+_BOUNDS = ("max_completion_tokens", "max_tokens", "max_output_tokens")
 _LAST_TOKEN = re.compile(r"t(\d+)$")
 
 
@@ -165,10 +183,11 @@ def _fields(body: bytes) -> dict[str, Any]:
 
 
 def _prompt(endpoint: str, fields: Mapping[str, Any]) -> str:
-    name = {CHAT: "messages", COMPLETIONS: "prompt", EMBEDDINGS: "input"}[endpoint]
+    name = "messages" if endpoint in {CHAT, MESSAGES} else "input"
+    name = "prompt" if endpoint == COMPLETIONS else name
     if name not in fields:
         raise refusal(400, f"{name}: field required")
-    if endpoint == CHAT:
+    if name == "messages":
         if not isinstance(fields[name], list):
             raise refusal(400, "messages: must be a list")
         return " ".join(_content(message) for message in fields[name])

@@ -49,7 +49,7 @@ class FakeServer:
 
     def _app(self) -> web.Application:
         app = web.Application(client_max_size=_BODY_MAX_BYTES)
-        for endpoint in (fake_openai.CHAT, fake_openai.COMPLETIONS, fake_openai.EMBEDDINGS):
+        for endpoint in fake_openai.ENDPOINTS:
             app.router.add_post(endpoint, self._infer)
         app.router.add_post("/tokenize", self._tokenize)
         app.router.add_post("/fake/control", self._control)
