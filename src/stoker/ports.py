@@ -334,6 +334,15 @@ class JobStore(Protocol):
     async def result(self, id: JobId) -> bytes | None:
         """The engine's answer, verbatim; `None` unless completed. Raises `NotFound`."""
 
+    async def body(self, id: JobId) -> bytes:
+        """What it was enqueued with. Raises `NotFound`."""
+
+    async def delete(self, id: JobId) -> None:
+        """Forget a final job, payloads and result included.
+
+        Raises `NotFound`, and `Conflict` for one that is not final.
+        """
+
     async def list_jobs(
         self,
         *,

@@ -18,12 +18,13 @@ from stoker.api.jobs import Jobs
 from stoker.api.leases import Leases
 from stoker.api.metrics import Metrics
 from stoker.api.problems import RETRY_SOON_S, MethodNotAllowed, problem
+from stoker.api.responses import Responses, ResponsesEndpoint
 from stoker.api.views import Events, Views
 from stoker.core.errors import NotFound, Rejected
 from stoker.core.reasons import Explanation, Reason
 from stoker.core.work import Priority
 from stoker.fabric import Fabric
-from stoker.runtime.endpoints import ENDPOINTS
+from stoker.runtime.endpoints import ENDPOINTS, RESPONSES
 
 Handler = Callable[[Request], Awaitable[Response]]
 
@@ -58,7 +59,12 @@ class App:
 
     def _routes(self) -> list[Route]:
         # The router tries them in this order: the busiest come first.
-        return [*self._inference_routes(), *self._job_routes(), *self._other_routes()]
+        return [
+            *self._inference_routes(),
+            *self._job_routes(),
+            *self._response_routes(),
+            *self._other_routes(),
+        ]
 
     def _inference_routes(self) -> list[Route]:
         fabric = self._fabric
@@ -67,15 +73,21 @@ class App:
             Route(path, InferenceEndpoint(fabric, priority), methods=["POST"])
             for path, priority in paths.items()
         ]
-        openai = [
-            Route(
-                path,
-                InferenceEndpoint(fabric, Priority.P1, endpoint=path, has_tier=True),
-                methods=["POST"],
-            )
+        engines = {
+            path: InferenceEndpoint(fabric, Priority.P1, endpoint=path, has_tier=True)
             for path in ENDPOINTS
+        }
+        background = Route(RESPONSES, ResponsesEndpoint(engines.pop(RESPONSES)), methods=["POST"])
+        openai = [Route(path, endpoint, methods=["POST"]) for path, endpoint in engines.items()]
+        return [*native, *openai, background]
+
+    def _response_routes(self) -> list[Route]:
+        responses, path = Responses(self._fabric), "/v1/responses/{response_id}"
+        return [
+            self._route("GET", path, responses.show),
+            self._route("DELETE", path, responses.delete, is_long=True),
+            self._route("POST", path + "/cancel", responses.cancel, is_long=True),
         ]
-        return [*native, *openai]
 
     def _job_routes(self) -> list[Route]:
         jobs = Jobs(self._fabric)

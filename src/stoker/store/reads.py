@@ -27,6 +27,15 @@ def result(connection: sqlite3.Connection, id: JobId) -> bytes | None:
     return answer
 
 
+def body(connection: sqlite3.Connection, id: JobId) -> bytes:
+    """What the job was enqueued with. Raises `NotFound`."""
+    row = connection.execute(query("body"), {"id": id}).fetchone()
+    if row is None:
+        raise NotFound(f"job {id}: no such job, or pruned since")
+    found: bytes = row["body"]
+    return found
+
+
 def list_jobs(
     connection: sqlite3.Connection,
     state: JobState | None,

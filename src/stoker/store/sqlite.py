@@ -131,6 +131,12 @@ class SqliteJobStore:
     async def result(self, id: JobId) -> bytes | None:
         return await self._reader.submit(lambda db: reads.result(db, id))
 
+    async def body(self, id: JobId) -> bytes:
+        return await self._reader.submit(lambda db: reads.body(db, id))
+
+    async def delete(self, id: JobId) -> None:
+        await self._writer.submit(lambda db: writes.delete(db, id))
+
     async def list_jobs(
         self,
         *,

@@ -183,6 +183,15 @@ def retry(connection: sqlite3.Connection, id: JobId, now: float) -> Job:
     return to_job(row)
 
 
+def delete(connection: sqlite3.Connection, id: JobId) -> None:
+    """Forget a final job; a trigger takes its payloads along."""
+    row = find(connection, id)
+    state = JobState(row["state"])
+    if not state.is_final:
+        raise Conflict(f"job {id}: still {state.value}; cancel it first")
+    _run(connection, "delete", seq=row["seq"])
+
+
 def find(connection: sqlite3.Connection, id: JobId) -> sqlite3.Row:
     """The job's row. Raises `NotFound`."""
     rows = _run(connection, "get", id=id)

@@ -211,6 +211,15 @@ class InMemoryJobStore:
     async def result(self, id: JobId) -> bytes | None:
         return self._find(id).result
 
+    async def body(self, id: JobId) -> bytes:
+        return self._find(id).body
+
+    async def delete(self, id: JobId) -> None:
+        state = self._find(id).job.state
+        if not state.is_final:
+            raise Conflict(f"job {id}: still {state.value}; cancel it first")
+        del self._rows[id]
+
     async def list_jobs(
         self,
         *,

@@ -128,6 +128,12 @@ SELECT * FROM jobs WHERE job_id = :id;
 -- name: result
 SELECT result FROM jobs LEFT JOIN results USING (seq) WHERE job_id = :id;
 
+-- name: body
+SELECT body FROM jobs JOIN bodies USING (seq) WHERE job_id = :id;
+
+-- name: delete
+DELETE FROM jobs WHERE seq = :seq;
+
 -- name: counts
 SELECT state, sum(jobs) AS jobs FROM counts GROUP BY state;
 

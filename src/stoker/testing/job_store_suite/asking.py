@@ -131,12 +131,33 @@ class Asking:
         for attempt in (
             store.get(nobody),
             store.result(nobody),
+            store.body(nobody),
+            store.delete(nobody),
             store.cancel(nobody, now=1.0),
             store.retry(nobody, now=1.0),
             store.list_jobs(before=nobody),
         ):
             error = await raised(NotFound, attempt)
             assert "nobody" in str(error)
+
+    async def test_a_body_is_kept_verbatim(self, store: JobStore) -> None:
+        await enqueued(store, "a", body=b'{"x": 1.50}')
+
+        assert await store.body(JobId("a")) == b'{"x": 1.50}'
+
+    async def test_only_a_final_job_is_deleted_and_nothing_is_left_of_it(
+        self, store: JobStore
+    ) -> None:
+        await enqueued(store, "a", "b")
+        await raised(Conflict, store.delete(JobId("a")))
+        await store.cancel(JobId("a"), now=1.0)
+
+        await store.delete(JobId("a"))
+
+        await raised(NotFound, store.get(JobId("a")))
+        await raised(NotFound, store.body(JobId("a")))
+        assert names(await store.list_jobs()) == ["b"]
+        assert (await store.counts())[JobState.CANCELLED] == 0
 
     async def test_lists_are_newest_first_in_pages(self, store: JobStore) -> None:
         await enqueued(store, "a", "b", "c", "d")
