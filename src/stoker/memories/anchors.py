@@ -112,7 +112,8 @@ _DATES: Final = tuple(
         rf"(?:in|since|until|till|by|from|to|and|between|last|next|this|of|during|early|late|mid"
         rf"|around) {_MONTH.format('mon')}",
         rf"(?P<wd>{'|'.join(sorted(WEEKDAYS, key=len, reverse=True))})",
-        _YEAR.format("y"),
+        # A year, unless it is a sum or a count: `$2000`, `2000 steps`.
+        rf"(?<![€$£]){_YEAR.format('y')}(?! ?(?:km|kg|cm|[a-z]+s|[%€$£m])(?!\w))",
     )
 )
 _SHORT_WORDS: Final = {"sun", "sat", "wed", "mon", "mar", "may"}  # Also other words.
