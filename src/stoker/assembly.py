@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 
+from stoker.batches.service import Batches
 from stoker.config import Config
 from stoker.core.errors import EngineInterrupted
 from stoker.core.events import DrainRequested
@@ -68,6 +69,15 @@ class Assembly:
         self.housekeeping = Housekeeping(
             store, self.engine.runner, self.waiters, clock, retention_s=settings.retention_s
         )
+        self.batches = Batches(
+            config,
+            store,
+            self.submitter,
+            self.waiters,
+            clock=clock,
+            ids=self.ids,
+            cancel_job=self.engine.runner.cancel,
+        )
 
     @asynccontextmanager
     async def running(self) -> AsyncGenerator[None]:
@@ -77,6 +87,7 @@ class Assembly:
             loops = await self._begin_recording(tasks)
             loops += self.engine.start_loops(tasks)
             loops.append(tasks.create_task(self.housekeeping.run(), name="housekeeping"))
+            loops.append(tasks.create_task(self.batches.run(), name="batches"))
             try:
                 yield
             except Exception as caught:  # noqa: BLE001 - the caller's own; raised again below

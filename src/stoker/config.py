@@ -108,6 +108,21 @@ class JobsConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class BatchesConfig:
+    """OpenAI's files and batches."""
+
+    file_max_bytes: Count = 200_000_000
+    """Largest file that can be uploaded; a larger one gets 413."""
+    lines_max: Count = 50_000
+    """Most requests in one batch."""
+    retention_s: Annotated[float, Meta(gt=0)] = 30 * 86400.0
+    """Input files are deleted this long after their upload, unless it named a time of its own."""
+    output_retention_s: Annotated[float, Meta(gt=0)] | None = None
+    """Output and error files are deleted after this time; kept until somebody deletes them when not
+    set. A batch's `output_expires_after` comes first."""
+
+
+@dataclass(frozen=True, slots=True)
 class OptimizerConfig:
     """Learned ceilings: how many requests of a class are worth running at once."""
 
@@ -143,6 +158,7 @@ class Config:
     """Folder of the job database, the embedded engine's files, and what was learned."""
     policy: Policy = field(default_factory=Policy)
     jobs: JobsConfig = JobsConfig()
+    batches: BatchesConfig = BatchesConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     log: LogConfig = LogConfig()
 

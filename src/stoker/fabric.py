@@ -84,6 +84,7 @@ class Fabric:
         )
         self.ids = self._parts.ids
         self.meter = self._parts.engine.meter
+        self.batches = self._parts.batches
         self._overview = Overview(self._parts, store, clock)
 
     # ------------------------------------------------------------------ life

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from stoker.assembly import Assembly
+from stoker.core.batches import BatchStatus
 from stoker.core.errors import NotFound
 from stoker.core.jobs import JobState
 from stoker.core.reasons import Reason
@@ -30,6 +31,7 @@ class FabricSnapshot:
     jobs: Mapping[JobState, int]
     meters: Mapping[Priority, ClassMeter]
     jobs_held: int
+    batches: Mapping[BatchStatus, int]
     uptime_s: float
     background_waits_for: Reason | None
 
@@ -55,6 +57,7 @@ class Overview:
             jobs=jobs,
             meters={priority: parts.meter.of(priority, now) for priority in Priority},
             jobs_held=parts.runner.held,
+            batches=self._parts.batches.counts,
             uptime_s=now - self._opened_at,
             background_waits_for=parts.why_background_waits().reason if is_waiting else None,
         )

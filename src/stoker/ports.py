@@ -11,6 +11,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+from stoker.batch_ports import BatchStore
 from stoker.core.events import EngineSample, HostSample
 from stoker.core.jobs import Failure, JobError, JobState
 from stoker.core.limits import Capacity
@@ -247,6 +248,10 @@ class JobStore(Protocol):
     `rescue` cancel it.
     """
 
+    @property
+    def batches(self) -> BatchStore:
+        """Batches and files, in the same place."""
+
     async def open(self) -> None:
         """Open and migrate. Raises `StoreError` for a corrupt or newer database."""
 
@@ -314,7 +319,10 @@ class JobStore(Protocol):
         """Discard waiting jobs past their deadline (code `deadline_exceeded`); return their ids."""
 
     async def prune(self, *, finished_before: float, limit: int) -> int:
-        """Delete finished jobs, payloads and results included; at most `limit` rows."""
+        """Delete finished jobs, payloads and results included; at most `limit` rows.
+
+        Those of a batch that is not final stay: their results are not in its output yet.
+        """
 
     async def cancel(self, id: JobId, *, now: float) -> Job:
         """Cancel a waiting job at once; ask it of a running one; a cancelled one stays as it is.

@@ -13,6 +13,8 @@ from starlette.routing import Route, Router
 
 from stoker.api.anthropic import anthropic_problem, is_anthropic
 from stoker.api.asgi import ClientGone, Receive, Scope, Send, send_problem, while_connected
+from stoker.api.batches import batch_routes
+from stoker.api.files import file_routes
 from stoker.api.inference import InferenceEndpoint
 from stoker.api.jobs import Jobs
 from stoker.api.leases import Leases
@@ -63,6 +65,8 @@ class App:
             *self._inference_routes(),
             *self._job_routes(),
             *self._response_routes(),
+            *file_routes(self._fabric, self._route),
+            *batch_routes(self._fabric, self._route),
             *self._other_routes(),
         ]
 

@@ -253,6 +253,13 @@ FAMILIES = (
         _jobs,
     ),
     Family(
+        "stoker_batches",
+        "gauge",
+        "OpenAI batches by status.",
+        ("status",),
+        lambda snapshot: (((status.value,), n) for status, n in snapshot.batches.items()),
+    ),
+    Family(
         "stoker_preemptions_total",
         "counter",
         "Running requests whose slot was taken back.",

@@ -13,6 +13,7 @@ import structlog
 from stoker.api.wire import encode
 from stoker.core.errors import (
     Conflict,
+    DiskFull,
     EngineError,
     EngineRefused,
     InvalidRequest,
@@ -34,10 +35,12 @@ log = structlog.get_logger("stoker.api")
 
 
 class BodyTooLarge(Exception):
-    """The request body is above `server.body_max_bytes`."""
+    """The request body, or the file in it, is above its limit."""
 
-    def __init__(self, limit: int) -> None:
-        super().__init__(f"the body is larger than {limit} bytes (server.body_max_bytes)")
+    def __init__(
+        self, limit: int, *, what: str = "body", knob: str = "server.body_max_bytes"
+    ) -> None:
+        super().__init__(f"the {what} is larger than {limit} bytes ({knob})")
         self.limit = limit
 
 
@@ -116,6 +119,12 @@ def _(error: MethodNotAllowed, _request_id: str) -> Problem:
 @_describe.register
 def _(error: StoreError, _request_id: str) -> Problem:
     return _problem(503, str(error), code=error.code, retry_after_s=RETRY_SOON_S, is_retryable=True)
+
+
+@_describe.register
+def _(error: DiskFull, _request_id: str) -> Problem:
+    # Not retryable: a client's library would send the whole file three times at once.
+    return _problem(507, str(error), code=error.code, is_retryable=False)
 
 
 @_describe.register

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 import msgspec
 from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
 
 from stoker.api.asgi import read_body
 from stoker.core.errors import InvalidRequest
@@ -14,6 +17,8 @@ from stoker.core.errors import InvalidRequest
 TEXT_MAX = 255
 SMALL_BODY_MAX_BYTES = 64 * 1024
 _T = TypeVar("_T")
+MakeRoute = Callable[[str, str, Callable[[Request], Awaitable[Response]]], Route]
+"""Method, path and handler; made by the application, which turns errors into answers."""
 
 
 def number(request: Request, name: str, default: float, *, least: float) -> float:
@@ -28,6 +33,16 @@ def number(request: Request, name: str, default: float, *, least: float) -> floa
     if not least <= value < math.inf:
         raise InvalidRequest(f"{name} must be a number of at least {least:g}", param=name)
     return value
+
+
+def page_limit(request: Request, default: int, *, most: int) -> int:
+    """How many things a page may have: `limit`, as far as is allowed."""
+    return int(min(number(request, "limit", default, least=1), most))
+
+
+def tenant_of(request: Request) -> str:
+    """Whose files and batches these are."""
+    return str(request.scope.get("state", {}).get("tenant", ""))
 
 
 def bounded_text(text: str | None, name: str) -> str | None:

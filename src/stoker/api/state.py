@@ -29,6 +29,7 @@ def state_document(snapshot: FabricSnapshot) -> dict[str, Any]:
         },
         "jobs": {state.value: count for state, count in snapshot.jobs.items()},
         "jobs_held": snapshot.jobs_held,
+        "batches": {status.value: count for status, count in snapshot.batches.items()},
         "background_waits_for": _plain(snapshot.background_waits_for),
         "meters": {priority.label: _plain(meter) for priority, meter in snapshot.meters.items()},
         "uptime_s": snapshot.uptime_s,

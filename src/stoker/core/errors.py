@@ -140,3 +140,9 @@ class StoreError(StokerError):
     """The job store could not do what was asked; nothing half-done was left behind."""
 
     code = "store_error"
+
+
+class DiskFull(StoreError):
+    """No room in the data folder, or in its owner's quota."""
+
+    code = "disk_full"

@@ -1,4 +1,4 @@
-"""Ids that sort by the time they were made: `req_…`, `job_…`, `lease_…`.
+"""Ids that sort by the time they were made: `req_…`, `job_…`, `lease_…`, `batch_…`, `file-…`.
 
 48 bits of milliseconds and 72 random bits, in 24 characters whose alphabetical order is numerical.
 """
@@ -32,6 +32,12 @@ class Ids:
 
     def lease(self) -> LeaseId:
         return LeaseId(f"lease_{self._next()}")
+
+    def batch(self) -> str:
+        return f"batch_{self._next()}"
+
+    def file(self) -> str:
+        return f"file-{self._next()}"
 
     def _next(self) -> str:
         now = int(self._clock.wall() * 1000) << _RANDOM_BITS

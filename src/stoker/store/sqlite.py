@@ -15,6 +15,7 @@ from stoker.core.jobs import Failure, JobState
 from stoker.core.work import JobId, Usage
 from stoker.ports import Checkpoint, ClaimedJob, Enqueued, Job, NewJob, Renewal
 from stoker.store import database, enqueueing, reads, writes
+from stoker.store.batches import SqliteBatchStore
 from stoker.store.lanes import Lane
 from stoker.store.queries import migrations
 from stoker.store.transactions import group_commit, one_by_one
@@ -46,6 +47,7 @@ class SqliteJobStore:
             one_by_one(path, SCHEMA.label),
             group_max=_GROUP_MAX,
         )
+        self.batches = SqliteBatchStore(self._writer, self._reader)
 
     async def open(self) -> None:
         await self._writer.start()

@@ -9,6 +9,7 @@ from stoker.core.errors import Conflict, NotFound, StoreError
 from stoker.core.jobs import Failure, JobError, JobState, is_legal
 from stoker.core.work import JobId, Usage
 from stoker.ports import Checkpoint, ClaimedJob, Enqueued, Job, NewJob, Renewal
+from stoker.testing.batch_store import InMemoryBatchStore
 
 _WAITING = frozenset({JobState.SCHEDULED, JobState.AVAILABLE, JobState.RETRYABLE})
 
@@ -32,6 +33,7 @@ class InMemoryJobStore:
         self._rows: dict[JobId, _Row] = {}  # in order of enqueue
         self._leases = 0
         self._is_open = False
+        self.batches = InMemoryBatchStore(self)
 
     async def open(self) -> None:
         self._is_open = True
@@ -166,7 +168,9 @@ class InMemoryJobStore:
         finished = [
             (row.job.finished_at, row.job.id)
             for row in self._all().values()
-            if row.job.finished_at is not None and row.job.finished_at < finished_before
+            if row.job.finished_at is not None
+            and row.job.finished_at < finished_before
+            and not self.batches.is_open(row.job.batch)
         ]
         oldest = sorted(finished, key=lambda found: found[0])[: max(0, limit)]
         for _, job_id in oldest:

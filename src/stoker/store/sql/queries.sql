@@ -104,7 +104,10 @@ RETURNING seq, job_id;
 -- name: prune
 DELETE FROM jobs WHERE seq IN (
     SELECT seq FROM jobs INDEXED BY jobs_finished
-    WHERE finished_at IS NOT NULL AND finished_at < :before ORDER BY finished_at LIMIT :limit
+    WHERE finished_at IS NOT NULL AND finished_at < :before
+      -- A batch that goes on has not written their results into its output yet.
+      AND (batch IS NULL OR batch NOT IN (SELECT batch_id FROM batches WHERE is_open = 1))
+    ORDER BY finished_at LIMIT :limit
 );
 
 -- name: cancel
@@ -142,3 +145,66 @@ SELECT engine, state, jobs FROM counts;
 
 -- name: batch_counts
 SELECT state, count(*) AS jobs FROM jobs INDEXED BY jobs_batch WHERE batch = :batch GROUP BY state;
+
+-- name: add_file
+INSERT INTO files (file_id, tenant, purpose, filename, bytes, created_at, expires_at)
+VALUES (:file_id, :tenant, :purpose, :filename, :bytes, :created_at, :expires_at);
+
+-- name: show_file
+UPDATE files
+SET purpose = :purpose, filename = :filename, bytes = :bytes, expires_at = :expires_at, is_ready = 1
+WHERE file_id = :file_id;
+
+-- name: file
+SELECT * FROM files WHERE file_id = :file_id AND is_ready = 1;
+
+-- name: hide_file
+UPDATE files SET is_ready = 0 WHERE file_id = :file_id;
+
+-- name: is_file_read
+SELECT batch_id FROM batches INDEXED BY batches_input
+WHERE is_open = 1 AND input_file_id = :file_id LIMIT 1;
+
+-- name: hide_expired_files
+UPDATE files INDEXED BY files_expiry SET is_ready = 0
+WHERE is_ready = 1 AND expires_at IS NOT NULL AND expires_at <= :now
+  AND file_id NOT IN (SELECT input_file_id FROM batches WHERE is_open = 1)
+RETURNING file_id;
+
+-- name: hidden_files
+SELECT file_id FROM files INDEXED BY files_hidden WHERE is_ready = 0;
+
+-- name: is_file_hidden
+SELECT 1 FROM files WHERE file_id = :file_id AND is_ready = 0;
+
+-- name: drop_file
+DELETE FROM files WHERE file_id = :file_id AND is_ready = 0;
+
+-- name: add_batch
+INSERT INTO batches (batch_id, tenant, status, input_file_id, is_open, record)
+VALUES (:batch_id, :tenant, :status, :input_file_id, :is_open, :record);
+
+-- name: batch
+SELECT * FROM batches WHERE batch_id = :batch_id;
+
+-- name: open_batches
+SELECT record FROM batches INDEXED BY batches_open WHERE is_open = 1 ORDER BY seq;
+
+-- name: change_batch
+UPDATE batches SET status = :status, is_open = :is_open, record = :record
+WHERE batch_id = :batch_id;
+
+-- name: batches_per_status
+SELECT status, count(*) AS batches FROM batches INDEXED BY batches_status GROUP BY status;
+
+-- name: line_ends
+SELECT jobs.*, result FROM jobs LEFT JOIN results USING (seq)
+WHERE key IN (SELECT value FROM json_each(:keys));
+
+-- name: cancel_waiting
+UPDATE jobs SET state = 'cancelled', finished_at = :now
+WHERE seq IN (
+    SELECT seq FROM jobs INDEXED BY jobs_batch
+    WHERE batch = :batch AND state IN ('scheduled', 'available', 'retryable') LIMIT :limit
+)
+RETURNING job_id;
