@@ -162,7 +162,7 @@ def _decode(raw: bytes) -> _Fields:
         return _FIELDS.decode(raw)
     except msgspec.ValidationError as error:
         raise _invalid(str(error)) from None
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidRequest(f"the body is not valid JSON: {error}", code="invalid_json") from None
 
 
@@ -306,6 +306,8 @@ def _opening(fields: _Fields, endpoint: Endpoint) -> _Opening:
         role = _MESSAGE.decode(messages[0]).role
     except msgspec.ValidationError as error:
         raise _invalid(str(error), inside="messages[0]") from None
+    except UnicodeDecodeError as error:
+        raise InvalidRequest(f"messages[0] is not UTF-8: {error}", code="invalid_json") from None
     begins_at = 1 if role in {"system", "developer"} else 0
     return _Opening(
         system=messages[0] if begins_at else fields.system,
@@ -317,7 +319,7 @@ def _opening(fields: _Fields, endpoint: Endpoint) -> _Opening:
 def _is_answer(message: Raw) -> bool:
     try:
         return _MESSAGE.decode(message).role == "assistant"
-    except msgspec.ValidationError:
+    except (msgspec.ValidationError, UnicodeDecodeError):
         return False  # the engine will say what is wrong with it
 
 
