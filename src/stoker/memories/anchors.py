@@ -126,6 +126,7 @@ _NUMBER: Final = re.compile(
     r"(?P<sign>[€$£])?(?<![\w.])(?P<value>\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?)"
     r"(?:st|nd|rd|th)?(?: ?(?P<unit>[a-z°%€$£]+))?"
 )
+_COUNTED: Final = frozenset(stem(word) for word in (*_UNITS, *CARDINALS, *_SCALES))
 _NEGATIONS: Final = frozenset(
     _list(
         """not no never none nobody nothing neither nor without cannot nowhere hardly lacks lack
@@ -147,9 +148,10 @@ _OPPOSITES: Final = {
 """The second of each pair turns a statement round, as a negation does."""
 _PLANS: Final = re.compile(
     r"\b(?:plan(?:s|ned|ning)?|want(?:s|ed)?|hop(?:e|es|ed|ing)|might|may|could|consider(?:s|ed|ing)?"
-    r"|intend(?:s|ed|ing)?|will|would|going to|wish(?:es|ed)?|think(?:s|ing)? (?:about|of)"
+    r"|intend(?:s|ed|ing)?|will|would(?! rather)|going to(?! [A-Z]| the| an?)|wish(?:es|ed)?"
+    r"|think(?:s|ing)? (?:about|of)"
     r"|dream(?:s|ed|ing)? of|should|must|tr(?:y|ies|ied|ying) to|about to|probably|maybe|perhaps"
-    r"|used to|if|almost|nearly|rumou?red|allegedly)\b"
+    r"|used to|if|almost|nearly|rumou?red|allegedly)\b",
 )
 _CAPITALISED: Final = re.compile(r"\b[A-Z][\w'’]*(?:-[A-Z]\w*)*")
 _TITLES: Final = frozenset(_list("mr mrs ms dr prof sir miss the i i'm i've i'd i'll ok yes no"))
@@ -166,6 +168,7 @@ class Anchors:
     """Capitalised words inside a sentence, and subjects that were given."""
     first_names: frozenset[str]
     """Capitalised words that begin a sentence: names, or not."""
+    words: frozenset[str]
     codes: frozenset[str]
     """Addresses, paths, versions, identifiers."""
     is_negated: bool
@@ -185,10 +188,16 @@ def anchors_of(statement: str, *subjects: str) -> Anchors:
         dates=dates,
         names=frozenset(inside | (first & given)),
         first_names=frozenset(first - given - inside),
+        words=frozenset(word.removesuffix("'s") for word in words(rest)),
         codes=frozenset(codes),
         is_negated=_is_negated(plain),
-        is_planned=_PLANS.search(_without_may(plain)) is not None,
+        is_planned=_PLANS.search(_without_dates(rest)) is not None,
     )
+
+
+def is_counted(stemmed: str) -> bool:
+    """Whether a word is a number or a unit, which `quantities` compares by value."""
+    return stemmed.replace(".", "").replace("-", "").isdecimal() or stemmed in _COUNTED
 
 
 def codes_in(text: str) -> frozenset[str]:
@@ -282,11 +291,9 @@ def _is_negated(plain: str) -> bool:
     return len(turns) % 2 == 1
 
 
-def _without_may(plain: str) -> str:
-    """Without the month of May, which is no verb."""
-    for start, end, _ in sorted(dates_in(plain), reverse=True):
-        plain = plain[:start] + " " + plain[end:]
-    return plain
+def _without_dates(text: str) -> str:
+    """Without dates, for the month of May is no verb."""
+    return re.sub(r"\bMay\b", " ", text)
 
 
 def differences(one: Anchors, other: Anchors) -> tuple[str, ...]:
@@ -312,8 +319,8 @@ def _units_differ(one: Anchors, other: Anchors) -> bool:
 
 
 def _names_differ(one: Anchors, other: Anchors) -> bool:
-    # A word that begins a sentence may be a name or not: it has to be met where the other has it.
+    # A word that begins a sentence may be a name or not: then the other has it too, in any case.
     mine, theirs = one.names | one.first_names, other.names | other.first_names
     return not (one.names <= theirs and other.names <= mine) or (
-        bool(one.first_names - theirs) and bool(other.first_names - mine)
+        bool(one.first_names - other.words) and bool(other.first_names - one.words)
     )

@@ -13,9 +13,9 @@ from enum import Enum
 from functools import lru_cache
 from typing import Final
 
-from stoker.memories.anchors import Anchors, anchors_of, differences
+from stoker.memories.anchors import Anchors, anchors_of, differences, is_counted
 from stoker.memories.asking import SAMPLING, as_data, body, digest, prompt
-from stoker.memories.lexical import canonical
+from stoker.memories.lexical import canonical, content_words
 from stoker.memories.predicates import Property, property_of
 from stoker.memories.roles import Words, are_swapped, doer_of, words_in_order
 from stoker.memories.tiles import Tile
@@ -29,7 +29,7 @@ class Calibration:
     """Where a model's cosines mean something; they differ from model to model."""
 
     duplicate: float
-    """Above it, two statements with the same anchors say the same."""
+    """Above it, a statement with the same anchors and one word more says the same."""
     related: float
     """Below it, they have nothing to do with each other."""
 
@@ -133,9 +133,22 @@ def relate(
     forbidden = _forbidden(mine, theirs)
     if forbidden is not None:
         return Relation.APART, *forbidden
-    if similarity >= calibration.duplicate:
+    if _is_alike(mine.content, theirs.content, similarity, calibration):
         return Relation.DUPLICATE, Rule.SIMILAR, f"{similarity:.3f}"
     return None, Rule.UNASKED, ""
+
+
+def _is_alike(
+    one: frozenset[str], other: frozenset[str], similarity: float, calibration: Calibration
+) -> bool:
+    """Whether code may take them for the same: the same words in another order, or one word more.
+
+    Where each has a word that the other has not, one may be a synonym of the other (`bought`,
+    `purchased`) or not (`morning`, `evening`). Cosines do not tell: that is a judge's question.
+    """
+    extra = len(one ^ other)
+    is_one_sided = one <= other or other <= one
+    return extra == 0 or (is_one_sided and extra == 1 and similarity >= calibration.duplicate)
 
 
 def _relate_values(
@@ -164,6 +177,7 @@ class Facts:
 
     anchors: Anchors
     property: Property | None
+    content: frozenset[str]
     doer: str
     words: Words
 
@@ -174,6 +188,7 @@ def _facts(statement: str, subject: str) -> Facts:
     return Facts(
         anchors=anchors,
         property=property_of(statement, subject),
+        content=frozenset(word for word in content_words(statement) if not is_counted(word)),
         doer=doer_of(statement, anchors.names | anchors.first_names),
         words=words_in_order(statement),
     )
