@@ -1,0 +1,1 @@
+"""The readers, one module per format: each takes bytes and gives documents. They know no files."""
