@@ -89,8 +89,8 @@ class BatchStore(Protocol):
     async def batch_counts(self) -> Mapping[BatchStatus, int]:
         """Batches per status; every status is present."""
 
-    async def line_ends(self, keys: Sequence[str]) -> list[LineEnd]:
-        """The jobs that have these keys, with their results."""
+    async def line_ends(self, keys: Sequence[str], *, batch: str) -> list[LineEnd]:
+        """The jobs of a batch that have these keys, with their results."""
 
     async def cancel_waiting(self, batch: str, *, now: float, limit: int) -> list[JobId]:
         """Cancel up to `limit` jobs of a batch that wait; return their ids."""

@@ -202,6 +202,7 @@ class Driver:
                     endpoint=batch.endpoint,
                     batch=batch.id,
                     deadline_at=batch.expires_at,
+                    tenant=batch.tenant,
                 )
             )
         await self._parts.submitter.submit(submissions)

@@ -118,10 +118,12 @@ class SqliteBatchStore:
 
         return await self._reader.submit(read)
 
-    async def line_ends(self, keys: Sequence[str]) -> list[LineEnd]:
-        return await self._reader.submit(
-            lambda db: [_to_end(row) for row in _run(db, "line_ends", keys=json.dumps(keys))]
-        )
+    async def line_ends(self, keys: Sequence[str], *, batch: str) -> list[LineEnd]:
+        def read(db: sqlite3.Connection) -> list[LineEnd]:
+            rows = _run(db, "line_ends", keys=json.dumps(keys), batch=batch)
+            return [_to_end(row) for row in rows]
+
+        return await self._reader.submit(read)
 
     async def cancel_waiting(self, batch: str, *, now: float, limit: int) -> list[JobId]:
         def write(db: sqlite3.Connection) -> list[JobId]:
