@@ -35,7 +35,10 @@ class BatchStore(Protocol):
         """Add a hidden row, before its content is written."""
 
     async def show_file(self, file: StoredFile) -> None:
-        """Its content is whole and on the disk: what is known of it now, for everybody."""
+        """Its content is whole and on the disk: what is known of it now, for everybody.
+
+        Raises `NotFound` for one that was dropped.
+        """
 
     async def file(self, id: str, *, tenant: str) -> StoredFile:
         """Raises `NotFound`."""

@@ -78,6 +78,8 @@ async def test_only_a_hidden_file_can_be_dropped(store):
     assert await store.hidden_files() == []
     with pytest.raises(NotFound):
         await store.hide_file("f", tenant="")
+    with pytest.raises(NotFound):
+        await store.show_file(a_file("f"))
 
 
 async def test_files_come_by_pages_and_a_tenant_sees_its_own(store):

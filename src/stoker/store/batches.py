@@ -181,7 +181,8 @@ def _hide(connection: sqlite3.Connection, id: str, tenant: str) -> None:
 
 
 def _show(connection: sqlite3.Connection, file: StoredFile) -> None:
-    _run(connection, "show_file", **_file_values(file))
+    if not _run(connection, "show_file", **_file_values(file)):
+        raise NotFound(f"no such file: {file.id}; it was dropped before it was shown")
 
 
 def _file_values(file: StoredFile) -> dict[str, object]:

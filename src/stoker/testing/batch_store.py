@@ -32,6 +32,8 @@ class InMemoryBatchStore:
         self._hidden.add(file.id)
 
     async def show_file(self, file: StoredFile) -> None:
+        if file.id not in self._files:
+            raise NotFound(f"no such file: {file.id}; it was dropped before it was shown")
         self._files[file.id] = file
         self._hidden.discard(file.id)
 

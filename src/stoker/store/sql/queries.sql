@@ -172,7 +172,8 @@ VALUES (:file_id, :tenant, :purpose, :filename, :bytes, :created_at, :expires_at
 -- name: show_file
 UPDATE files
 SET purpose = :purpose, filename = :filename, bytes = :bytes, expires_at = :expires_at, is_ready = 1
-WHERE file_id = :file_id;
+WHERE file_id = :file_id
+RETURNING seq;
 
 -- name: file
 SELECT * FROM files WHERE file_id = :file_id AND is_ready = 1;
