@@ -10,7 +10,6 @@ import ast
 import inspect
 import os
 import textwrap
-from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from functools import cache
 from pathlib import Path
@@ -22,7 +21,7 @@ from msgspec import Meta
 
 from stoker.core.errors import ConfigError
 from stoker.core.optimizer import OptimizerPolicy
-from stoker.core.policy import SHARES_MAX, Policy
+from stoker.core.policy import Policy
 
 Count = Annotated[int, Meta(ge=1)]
 Seconds = Annotated[float, Meta(ge=0)]
@@ -124,6 +123,30 @@ class BatchesConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class MemoriesConfig:
+    """The memory server: imports become tiles, beside inference."""
+
+    enabled: bool = True
+    """Keep `memories.sqlite3` in the data folder, and serve `/v1/memories`."""
+    extract: bool = True
+    """Let a model extract tiles from what is imported. Off, only the verbatim text is found."""
+    share: Annotated[float, Meta(gt=0, lt=1)] = 0.05
+    """Share of background work that extraction gets while other jobs wait; all of it when none
+    do. It never counts against P0 and P1."""
+    model: str | None = None
+    """Model that extracts, by the engine's name for it; `engine.model` when not set."""
+    small_model: bool | None = None
+    """Short prompts and small schemas, for models of a billion parameters or less. When not set:
+    with the packaged model, and with a context below 4096 tokens."""
+    extract_assistants: bool = False
+    """Take what an assistant said at its word. Otherwise only what its user confirmed."""
+    allow_paths: bool = False
+    """Let clients on this machine import files by their path on it, without sending them."""
+    jobs_ahead_max: Count = 256
+    """Extractions that wait in the job table at once; the others wait in the import's own."""
+
+
+@dataclass(frozen=True, slots=True)
 class OptimizerConfig:
     """Learned ceilings: how many requests of a class are worth running at once."""
 
@@ -161,6 +184,7 @@ class Config:
     jobs: JobsConfig = JobsConfig()
     batches: BatchesConfig = BatchesConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
+    memories: MemoriesConfig = MemoriesConfig()
     log: LogConfig = LogConfig()
 
     def __post_init__(self) -> None:
@@ -267,16 +291,6 @@ def _check_together(config: Config) -> None:
             f"class could fill what a higher one needs; got {policy.kv_share_p2:g}, "
             f"{policy.kv_share_p1:g}, {policy.kv_share_p0:g}"
         )
-    _check_shares(policy.tenant_shares)
-
-
-def _check_shares(shares: Mapping[str, float]) -> None:
-    total = sum(shares.values())
-    if total > SHARES_MAX:
-        raise ConfigError(
-            f"policy.tenant_shares add up to {total:g}: at most {SHARES_MAX:g} can be reserved, or "
-            "nothing would be left for tenants without a share; lower some of them"
-        )
 
 
 def _to_path(type_: type, value: object) -> Path:
@@ -306,7 +320,7 @@ def _keys(cls: type, *, prefix: str) -> list[Key]:
             found.extend(_keys(hint, prefix=name + "."))
         else:
             hint = _policy_range(item.name, hint) if cls is Policy else hint
-            default = "none" if item.default_factory is dict else _default_text(item.default)
+            default = _default_text(item.default)
             found.append(Key(name, _words(hint), default, docs[item.name], hint, name in _SECRETS))
     return found
 
@@ -319,8 +333,6 @@ def _policy_range(name: str, hint: object) -> object:
         return Annotated[float, Meta(ge=0, le=100)]
     if name.startswith(("queue_max", "lease_count_max")):
         return Count
-    if name == "tenant_shares":
-        return Mapping[str, Annotated[float, Meta(gt=0, lt=1)]]
     if name == "p0_lease_slowdown":
         return Annotated[float, Meta(ge=1)]
     options = get_args(hint)  # of a key that may be unset, the first is its type
@@ -355,8 +367,6 @@ def _words(hint: object) -> str:
     options = [option for option in get_args(hint) if option is not type(None)]
     if get_origin(hint) is Annotated:
         return _annotated_words(options[0], options[1])
-    if get_origin(hint) is Mapping:
-        return f"a table of names, each with {_words(options[1])}"
     if get_origin(hint) is Literal:
         return "one of " + ", ".join(str(option) for option in options)
     if options:
@@ -379,8 +389,6 @@ def _annotated_words(type_: object, meta: Meta) -> str:
         return "text that is not empty"
     if meta.gt is not None:
         words += f" above {meta.gt:g}"
-    if meta.lt is not None:
-        words += f" and below {meta.lt:g}"
     if meta.ge is not None:
         words += f" of at least {meta.ge:g}"
     return words if meta.le is None else f"{words} and at most {meta.le:g}"

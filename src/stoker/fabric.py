@@ -25,6 +25,9 @@ from stoker.core.errors import (
 from stoker.core.jobs import JobState
 from stoker.core.snapshot import Story
 from stoker.core.work import JobId, LeaseId, Priority, RequestId
+from stoker.memories.ports import MemoryStore
+from stoker.memories.service import Memories
+from stoker.memories_parts import build_memory_store, remembering
 from stoker.overview import FabricSnapshot, Overview
 from stoker.ports import (
     Clock,
@@ -86,6 +89,7 @@ class Fabric:
         self.meter = self._parts.engine.meter
         self.batches = self._parts.batches
         self._overview = Overview(self._parts, store, clock)
+        self._memories: Memories | None = None
 
     # ------------------------------------------------------------------ life
 
@@ -107,12 +111,13 @@ class Fabric:
             clock=clock,
             warm_start=build_warm_start(config),
             event_files=build_event_files(config),
+            memories=build_memory_store(config),
         ) as fabric:
             yield fabric
 
     @classmethod
     @asynccontextmanager
-    async def assemble(
+    async def assemble(  # noqa: PLR0913 - the parts of a whole
         cls,
         config: Config,
         *,
@@ -123,6 +128,7 @@ class Fabric:
         host: HostReader | None = None,
         warm_start: WarmStart | None = None,
         event_files: Sequence[EventFile] = (),
+        memories: MemoryStore | None = None,
     ) -> AsyncGenerator[Fabric]:
         """The same from parts that the caller brings (tests, embedding)."""
         await store.open()
@@ -144,12 +150,23 @@ class Fabric:
                 )
                 if orphans:
                     fabric.log.record("JobsRescued", clock.monotonic(), {"count": orphans})
-                async with fabric._parts.running():
+                async with (
+                    remembering(config, memories, fabric._parts, store, clock) as served,
+                    fabric._parts.running(),
+                ):
+                    fabric._memories = served
                     yield fabric
             finally:
                 await engine.stop()
         finally:
             await store.close()
+
+    @property
+    def memories(self) -> Memories:
+        """The memory server. Raises `NotFound` where there is none (`memories.enabled`)."""
+        if self._memories is None:
+            raise NotFound("there is no memory server here; set memories.enabled = true")
+        return self._memories
 
     async def drain(self, timeout_s: float | None = None) -> None:
         """Take nobody new, give background work back to the store, let the others finish.
@@ -242,7 +259,7 @@ class Fabric:
     async def retry_job(self, job_id: JobId) -> Job:
         """Give a discarded or cancelled job a new life. Raises `NotFound`, `Conflict`."""
         job = await self.jobs.retry(job_id, now=self.clock.wall())
-        self._parts.engine.runner.note_enqueued({job.tenant: 1})
+        self._parts.engine.runner.note_enqueued(1)
         return job
 
     def leases(self) -> list[Lease]:

@@ -9,6 +9,7 @@ from stoker.memories.records import (
     NewDocument,
     NewStage,
     NewTile,
+    Piece,
     StageKey,
 )
 from stoker.memories.tiles import (
@@ -53,7 +54,9 @@ def document(uri: str, *texts: str, stages: bool = True) -> NewDocument:
 
 
 def stage(*spans: SpanId) -> NewStage:
-    return NewStage(StageKey("stg_" + "+".join(spans)), ChunkInputs(spans))
+    return NewStage(
+        StageKey("stg_" + "+".join(spans)), ChunkInputs(tuple(Piece(one) for one in spans))
+    )
 
 
 def tile(statement: str, *spans: Span, status: Status = Status.ACTIVE) -> NewTile:

@@ -26,6 +26,7 @@ from stoker.memories.records import (
     Stage,
     StageEffect,
     StageKey,
+    StageState,
     Stats,
     TileView,
     WorkCounts,
@@ -94,15 +95,15 @@ class MemoryStore(Protocol):
         """These are jobs now, with their ids."""
 
     async def mark_ready(self, keys: Sequence[StageKey]) -> None:
-        """Their jobs are gone without an answer; they are to be asked again."""
+        """Their jobs are of no use; they are to be asked again, as other jobs."""
 
     async def store_answer(
         self, key: StageKey, answer: bytes, *, usage: Usage | None, now: float
     ) -> None:
         """Keep an answer, before anybody reads it."""
 
-    async def quarantine_stage(self, key: StageKey, reason: str, *, now: float) -> None:
-        """The engine would not answer; kept aside with the reason."""
+    async def give_up(self, key: StageKey, state: StageState, reason: str, *, now: float) -> None:
+        """It gets no answer: quarantined, to be tried again by a person, or cancelled."""
 
     async def next_answers(self, limit: int) -> list[Answered]:
         """Answers whose turn it is to be interpreted."""
@@ -129,6 +130,14 @@ class MemoryStore(Protocol):
 
     async def undo(self, id: TileId, *, now: float) -> TileState:
         """Take back the last decision about a tile. Raises `NotFound`, `Conflict`."""
+
+    async def record_injection(
+        self, request_id: str, turn: str, tiles: Sequence[TileId], *, now: float
+    ) -> None:
+        """These tiles were put before the answer to a user's turn; only its hash is kept."""
+
+    async def injections(self, turns: Sequence[str]) -> dict[str, tuple[TileId, ...]]:
+        """The tiles behind the answers to these turns, for those that had any."""
 
     async def sources(self, scope: str | None, *, limit: int, offset: int) -> list[SourceView]:
         """By URI; tombstones too."""

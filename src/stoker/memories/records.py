@@ -67,11 +67,22 @@ _FINAL = frozenset({StageState.DONE, StageState.QUARANTINED, StageState.CANCELLE
 
 
 @dataclass(frozen=True, slots=True)
-class ChunkInputs:
-    """What an extraction reads: spans to extract from, and spans before them to understand by."""
+class Piece:
+    """A span, or the part of it from `start` to `end` in characters."""
 
-    spans: tuple[SpanId, ...]
-    context: tuple[SpanId, ...] = ()
+    span: SpanId
+    start: int = 0
+    end: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkInputs:
+    """What an extraction reads: text to extract from, and text before it to understand by."""
+
+    pieces: tuple[Piece, ...]
+    context: tuple[Piece, ...] = ()
+    variant: str = "extract"
+    """Name of the prompt and schema that it is asked with."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -123,6 +123,8 @@ class PlacedSpan:
     """Which part of the source it belongs to: a conversation's session, a document's chapter."""
     injected: tuple[TileId, ...] = ()
     """Tiles that were in the prompt behind it: it is no news about them."""
+    observed_at: float | None = None
+    """When its source's text was true, for spans that do not say when they were said."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,6 +39,11 @@ class Housekeeping:
         self._waiters = waiters
         self._clock = clock
         self._retention_s = retention_s
+        self._before_prune: list[Callable[[], Awaitable[None]]] = []
+
+    def before_prune(self, duty: Callable[[], Awaitable[None]]) -> None:
+        """Do this before finished jobs are deleted: somebody has to take their results first."""
+        self._before_prune.append(duty)
 
     async def run(self) -> None:
         """Do all duties at their times until cancelled."""
@@ -66,6 +71,8 @@ class Housekeeping:
     async def prune(self) -> None:
         """Finished jobs past their retention, in bounded bites."""
         before = self._clock.wall() - self._retention_s
+        for duty in self._before_prune:
+            await duty()
         pruned = PRUNE_BATCH
         while pruned == PRUNE_BATCH:
             pruned = await self._store.prune(finished_before=before, limit=PRUNE_BATCH)

@@ -7,7 +7,7 @@ that another process finishes.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from stoker.core.work import JobId
 from stoker.ports import Clock, Job, JobStore
@@ -20,6 +20,11 @@ class Waiters:
         self._store = store
         self._clock = clock
         self._waiting: dict[JobId, list[asyncio.Event]] = {}
+        self._watchers: list[Callable[[Iterable[JobId]], None]] = []
+
+    def on_change(self, watcher: Callable[[Iterable[JobId]], None]) -> None:
+        """Tell it the ids of all jobs that change, for somebody who waits for many."""
+        self._watchers.append(watcher)
 
     async def wait(self, id: JobId, timeout_s: float | None) -> Job:
         """The job's row once it is final, or as it is after `timeout_s`. Raises `NotFound`."""
@@ -42,6 +47,9 @@ class Waiters:
 
     def wake(self, ids: Iterable[JobId]) -> None:
         """These jobs have changed."""
+        ids = tuple(ids)
+        for watcher in self._watchers:
+            watcher(ids)
         for id in ids:
             for event in self._waiting.get(id, ()):
                 event.set()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -60,6 +60,8 @@ class FakeEngine:
         self.natural_tokens = natural_tokens
         """Length of an answer that no `max_tokens` cuts."""
         self.can_resume = can_resume
+        self.script: Callable[[EngineCall], str] | None = None
+        """What the whole answer to a background call says; its timing stays as it is."""
         self.stall_timeout_s = stall_timeout_s
         self.calls: list[EngineCall] = []
         self.aborts = 0
@@ -298,7 +300,9 @@ class FakeAnswer:
                     yield frame
         sequence.is_finished = True
         self.usage = self._count()
-        self._body = fake_openai.whole(request, self._text(), self.usage)
+        script = self._engine.script if sequence.call.is_collected else None
+        content = self._text() if script is None else script(sequence.call)
+        self._body = fake_openai.whole(request, content, self.usage)
         if has_frames:
             wanted = self.usage if request.is_usage_wanted else None
             for frame in fake_openai.closing_frames(request, self._body, usage=wanted):

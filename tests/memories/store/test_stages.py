@@ -6,6 +6,7 @@ from stoker.memories.records import (
     ImportId,
     ImportState,
     NewStage,
+    Piece,
     StageEffect,
     StageKey,
     StageState,
@@ -81,7 +82,9 @@ async def test_halves_of_a_split_come_before_what_follows_and_are_asked_first(st
     await imported(store, document("a.txt", "one", "two"))
     await answered(store)
     first, _ = await store.next_answers(10)
-    halves = [NewStage(StageKey(f"half-{n}"), ChunkInputs((span("one").id,))) for n in (0, 1)]
+    halves = [
+        NewStage(StageKey(f"half-{n}"), ChunkInputs((Piece(span("one").id),))) for n in (0, 1)
+    ]
 
     await done(store, first, halves=halves)
 
@@ -95,9 +98,14 @@ async def test_work_that_is_answered_is_never_asked_again(store):
     await imported(store, document("a.txt", "one"))
     await answered(store)
 
-    await imported(store, document("copy.txt", "one"))
+    [one] = await store.next_answers(10)
+    await done(store, one)
+
+    copy = ImportId("imp_2")
+    await imported(store, document("copy.txt", "one"), id=copy)
 
     assert await store.ready_stages(10) == []
+    assert (await store.get_import(copy, now=6.0)).is_done
 
 
 async def test_a_lost_job_is_asked_again_and_a_stored_answer_is_not(store):
@@ -144,10 +152,11 @@ async def test_work_that_a_cancelled_import_left_is_done_for_another_that_wants_
 async def test_refused_work_is_kept_aside_and_may_be_asked_again(store):
     await imported(store, document("a.txt", "one"))
     await queued(store)
-    await store.quarantine_stage(key("one"), "engine_400: no schemas here", now=4.0)
+    reason = "engine_400: no schemas here"
+    await store.give_up(key("one"), StageState.QUARANTINED, reason, now=4.0)
 
     [refusal] = await store.quarantine(limit=10, offset=0)
-    assert refusal.reason == "engine_400: no schemas here"
+    assert refusal.reason == reason
     assert await store.ready_stages(10) == []
 
     assert await store.retry(IMPORT) == 1

@@ -15,7 +15,7 @@ from stoker.memories.records import (
     NewStage,
 )
 from stoker.memories.store import supports
-from stoker.memories.store.stages import plan
+from stoker.memories.store.stages import close_documents, plan
 from stoker.memories.tiles import PlacedSpan, SourceId, revision_id, source_id
 
 
@@ -59,6 +59,7 @@ def add_document(
     )
     row = _note(db, batch["seq"], outcome, source_seq, is_open=bool(document.stages))
     stages_new = plan(db, batch["seq"], row, _ordered(document.stages), now=now)
+    close_documents(db)  # all of it may have been done for another document
     return DocumentOutcome(
         document.uri,
         DocumentStatus.IMPORTED,

@@ -96,7 +96,9 @@ def stats(db: sqlite3.Connection) -> Stats:
 def spans(db: sqlite3.Connection, ids: Sequence[SpanId]) -> list[PlacedSpan]:
     """Spans by id, in the order of the ids; those that were erased are left out."""
     rows = db.execute(
-        "SELECT spans.* FROM json_each(?) JOIN spans ON span_id = value ORDER BY key",
+        "SELECT spans.*, (SELECT max(observed_at) FROM revision_spans"
+        "  JOIN revisions ON revisions.seq = revision WHERE span = spans.seq AND is_current)"
+        " AS observed_at FROM json_each(?) JOIN spans ON span_id = value ORDER BY key",
         (json.dumps(ids),),
     )
     return [
@@ -107,6 +109,7 @@ def spans(db: sqlite3.Connection, ids: Sequence[SpanId]) -> list[PlacedSpan]:
             0,
             row["context"],
             injected=tuple(TileId(id) for id in json.loads(row["injected"])),
+            observed_at=row["observed_at"],
         )
         for order, row in enumerate(rows)
     ]

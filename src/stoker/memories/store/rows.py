@@ -4,8 +4,17 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections.abc import Sequence
 
-from stoker.memories.records import ChunkInputs, JudgeInputs, Stage, StageKey, StageKind, StageState
+from stoker.memories.records import (
+    ChunkInputs,
+    JudgeInputs,
+    Piece,
+    Stage,
+    StageKey,
+    StageKind,
+    StageState,
+)
 from stoker.memories.tiles import (
     Role,
     Source,
@@ -95,8 +104,9 @@ def to_stage(row: sqlite3.Row) -> Stage:
 def from_inputs(inputs: ChunkInputs | JudgeInputs) -> str:
     """The JSON in which inputs are kept."""
     match inputs:
-        case ChunkInputs(spans=spans, context=context):
-            return json.dumps({"spans": spans, "context": context})
+        case ChunkInputs(pieces=pieces, context=context, variant=variant):
+            plain = {"pieces": _plain(pieces), "context": _plain(context), "variant": variant}
+            return json.dumps(plain)
         case JudgeInputs(tile=tile, neighbours=neighbours):
             return json.dumps({"tile": tile, "neighbours": neighbours})
 
@@ -104,7 +114,13 @@ def from_inputs(inputs: ChunkInputs | JudgeInputs) -> str:
 def _inputs(kind: StageKind, text: str) -> ChunkInputs | JudgeInputs:
     raw = json.loads(text)
     if kind is StageKind.EXTRACT:
-        return ChunkInputs(
-            tuple(SpanId(id) for id in raw["spans"]), tuple(SpanId(id) for id in raw["context"])
-        )
+        return ChunkInputs(_pieces(raw["pieces"]), _pieces(raw["context"]), raw["variant"])
     return JudgeInputs(TileId(raw["tile"]), tuple(TileId(id) for id in raw["neighbours"]))
+
+
+def _plain(pieces: Sequence[Piece]) -> list[list[object]]:
+    return [[one.span, one.start, one.end] for one in pieces]
+
+
+def _pieces(raw: Sequence[tuple[str, int, int | None]]) -> tuple[Piece, ...]:
+    return tuple(Piece(SpanId(id), start, end) for id, start, end in raw)

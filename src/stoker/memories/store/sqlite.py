@@ -29,11 +29,21 @@ from stoker.memories.records import (
     Stage,
     StageEffect,
     StageKey,
+    StageState,
     Stats,
     TileView,
     WorkCounts,
 )
-from stoker.memories.store import documents, effects, forgetting, imports, reads, stages, states
+from stoker.memories.store import (
+    documents,
+    effects,
+    forgetting,
+    imports,
+    injections,
+    reads,
+    stages,
+    states,
+)
 from stoker.memories.tiles import PlacedSpan, SourceId, SpanId, Tile, TileId, TileState
 from stoker.store import database
 from stoker.store.lanes import Lane
@@ -151,8 +161,8 @@ class SqliteMemoryStore:
     ) -> None:
         await self.write(lambda db: stages.store_answer(db, key, answer, usage=usage, now=now))
 
-    async def quarantine_stage(self, key: StageKey, reason: str, *, now: float) -> None:
-        await self.write(lambda db: stages.quarantine(db, key, reason, now=now))
+    async def give_up(self, key: StageKey, state: StageState, reason: str, *, now: float) -> None:
+        await self.write(lambda db: stages.give_up(db, key, state, reason, now=now))
 
     async def next_answers(self, limit: int) -> list[Answered]:
         return await self.read(lambda db: stages.next_answers(db, limit))
@@ -181,6 +191,14 @@ class SqliteMemoryStore:
 
     async def undo(self, id: TileId, *, now: float) -> TileState:
         return await self.write(lambda db: states.undo(db, id, now=now))
+
+    async def record_injection(
+        self, request_id: str, turn: str, tiles: Sequence[TileId], *, now: float
+    ) -> None:
+        await self.write(lambda db: injections.record(db, request_id, turn, tiles, now=now))
+
+    async def injections(self, turns: Sequence[str]) -> dict[str, tuple[TileId, ...]]:
+        return await self.read(lambda db: injections.behind(db, turns))
 
     async def sources(self, scope: str | None, *, limit: int, offset: int) -> list[SourceView]:
         return await self.read(lambda db: reads.sources(db, scope, limit=limit, offset=offset))

@@ -13,6 +13,7 @@ from stoker.memories.records import (
     Stage,
     StageKey,
     StageKind,
+    StageState,
 )
 from stoker.memories.store.rows import from_inputs, to_stage
 
@@ -83,10 +84,10 @@ def mark_queued(db: sqlite3.Connection, jobs: Sequence[tuple[StageKey, str]]) ->
 
 
 def mark_ready(db: sqlite3.Connection, keys: Sequence[StageKey]) -> None:
-    """Their jobs are gone without an answer; they are to be asked again."""
+    """Their jobs are of no use; they are to be asked again, as other jobs."""
     db.executemany(
         "UPDATE stages SET state = 'ready', job_id = NULL, attempts = attempts + 1"
-        " WHERE stage_key = ? AND state = 'queued'",
+        " WHERE stage_key = ? AND state IN ('ready', 'queued')",
         [(key,) for key in keys],
     )
 
@@ -114,13 +115,16 @@ def store_answer(
     )
 
 
-def quarantine(db: sqlite3.Connection, key: StageKey, reason: str, *, now: float) -> None:
-    """The engine would not answer; kept aside with the reason, to be tried again by a person."""
+def give_up(
+    db: sqlite3.Connection, key: StageKey, state: StageState, reason: str, *, now: float
+) -> None:
+    """It gets no answer: quarantined, to be tried again by a person, or cancelled."""
     db.execute(
-        "UPDATE stages SET state = 'quarantined', reason = ?, finished_at = ?"
-        " WHERE stage_key = ? AND state = 'queued'",
-        (reason, now, key),
+        "UPDATE stages SET state = ?, reason = ?, finished_at = ?"
+        " WHERE stage_key = ? AND state IN ('ready', 'queued')",
+        (state.value, reason, now, key),
     )
+    close_documents(db)
 
 
 def next_answers(db: sqlite3.Connection, limit: int) -> list[Answered]:

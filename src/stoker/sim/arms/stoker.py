@@ -7,7 +7,6 @@ periodic reports the engine monitor's. Only bytes and tasks are missing.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from stoker.core.actions import Abort, Action, ClaimJobs, Dispatch, Preempt, Reject
@@ -209,13 +208,8 @@ class StokerArm:
             self._tell(Progressed(self._world.kernel.now, tokens))
 
     def _ping(self) -> None:
-        backlog = self._world.backlog
-        available = ENDLESS if backlog is not None else len(self._table)
-        tenants: Mapping[str, int] = {}
-        if backlog is not None and backlog.has_tenants:
-            self._table.fill()
-            tenants = self._table.tenants
-        self._tell(JobsAvailable(self._world.kernel.now, available, tenants))
+        available = ENDLESS if self._world.backlog is not None else len(self._table)
+        self._tell(JobsAvailable(self._world.kernel.now, available))
 
     def _step(self) -> None:
         """One tick of the control loop."""
@@ -261,8 +255,8 @@ class StokerArm:
                 ticket = self.tickets[id]
                 ticket.is_running = True
                 self._world.submit(ticket.request, engine_priority=ticket.core.priority * 5)
-            case ClaimJobs():
-                self._claim(action)
+            case ClaimJobs(count=count, family=family):
+                self._claim(count, family)
             case Preempt(id=id):
                 self._preempt(self.tickets[id])
             case Reject(id=id):
@@ -286,9 +280,9 @@ class StokerArm:
 
     # ------------------------------------------------------------------ the job runner
 
-    def _claim(self, asked: ClaimJobs) -> None:
-        rows = self._table.claim(asked.count, asked.family, asked.tenant)
-        self._tell(JobsClaimed(self._world.kernel.now, asked.count, len(rows), asked.tenant))
+    def _claim(self, count: int, family: str) -> None:
+        rows = self._table.claim(count, family)
+        self._tell(JobsClaimed(self._world.kernel.now, count, len(rows)))
         for row in rows:
             self._enter(row.request, self._core_job(row.request, row.kept_tokens))
 
@@ -302,9 +296,7 @@ class StokerArm:
     def _give_back(self, request: SimRequest, kept: int) -> None:
         self._table.give_back(request, kept)
         available = max(0, self.scheduler.state.claims.available)
-        claims = self.scheduler.state.claims
-        tenants = claims.with_more({request.tenant: 1}) if claims.tenants else {}
-        self._tell(JobsAvailable(self._world.kernel.now, available + 1, tenants))
+        self._tell(JobsAvailable(self._world.kernel.now, available + 1))
 
     def _promote(self, request: SimRequest) -> None:
         self._delayed -= 1

@@ -1,0 +1,117 @@
+"""The memory server inside a service: its store, and its work as background jobs of the fabric."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
+
+from stoker.assembly import Assembly
+from stoker.config import Config, MemoriesConfig
+from stoker.core.errors import Conflict, NotFound
+from stoker.core.work import JobId
+from stoker.memories.ports import TENANT, BackgroundJobs, MemoryStore, NewWork
+from stoker.memories.remembering import Remembering
+from stoker.memories.service import Memories
+from stoker.memories.settings import MemoriesSettings
+from stoker.memories.store.sqlite import MEMORIES_FILE, SqliteMemoryStore
+from stoker.ports import Clock, Job, JobStore
+from stoker.runtime.submitting import P2Submission
+
+_SMALL_CONTEXT_TOKENS = 4096
+"""Below this, the full prompt leaves too little room for text and answer."""
+
+
+def build_memory_store(config: Config) -> MemoryStore | None:
+    """The tiles' own file in the data folder, if the memory server is wanted."""
+    return SqliteMemoryStore(config.data / MEMORIES_FILE) if config.memories.enabled else None
+
+
+@asynccontextmanager
+async def remembering(
+    config: Config, store: MemoryStore | None, parts: Assembly, jobs: JobStore, clock: Clock
+) -> AsyncGenerator[Memories | None]:
+    """Run the memory server while the block lasts. To be entered before the parts run.
+
+    What finished while nobody was there is taken over first: after that, old jobs may be deleted.
+    """
+    if store is None:
+        yield None
+        return
+    await store.open()
+    try:
+        settings = settings_of(config)
+        memories = Memories(
+            store, FabricJobs(parts, jobs), clock, settings, Remembering(store, settings)
+        )
+        parts.housekeeping.before_prune(memories.collect)
+        async with _running(memories):
+            yield memories
+    finally:
+        await store.close()
+
+
+@asynccontextmanager
+async def _running(memories: Memories) -> AsyncGenerator[None]:
+    error: Exception | None = None
+    async with asyncio.TaskGroup() as tasks:
+        loop = tasks.create_task(memories.run(), name="memories")
+        try:
+            yield
+        except Exception as caught:  # noqa: BLE001 - the caller's own; raised again below
+            error = caught
+        finally:
+            loop.cancel()
+    if error is not None:  # as it was, not wrapped in the group's
+        raise error
+
+
+def settings_of(config: Config) -> MemoriesSettings:
+    """What the memory server is told of the configuration."""
+    wanted = config.memories
+    return MemoriesSettings(
+        does_extract=wanted.extract,
+        model=wanted.model or config.engine.model,
+        is_small=_is_small(config, wanted),
+        is_strict_openai=config.engine.kind == "openai",
+        has_assistants=wanted.extract_assistants,
+        jobs_ahead_max=wanted.jobs_ahead_max,
+    )
+
+
+def _is_small(config: Config, wanted: MemoriesConfig) -> bool:
+    if wanted.small_model is not None:
+        return wanted.small_model
+    engine = config.engine
+    is_packaged = engine.url is None and engine.gguf is None
+    context = engine.context_tokens or (
+        engine.embedded_context_tokens if engine.url is None else _SMALL_CONTEXT_TOKENS
+    )
+    return is_packaged or context < _SMALL_CONTEXT_TOKENS
+
+
+class FabricJobs(BackgroundJobs):
+    """The fabric's background jobs, under the memory server's own name."""
+
+    def __init__(self, parts: Assembly, store: JobStore) -> None:
+        self._parts = parts
+        self._store = store
+
+    async def submit(self, work: Sequence[NewWork]) -> list[JobId]:
+        submissions = [P2Submission(one.body, one.key, batch=TENANT) for one in work]
+        return [one.id for one in await self._parts.submitter.submit(submissions)]
+
+    async def get(self, id: JobId) -> Job:
+        return await self._store.get(id)
+
+    async def result(self, id: JobId) -> bytes | None:
+        return await self._store.result(id)
+
+    async def cancel(self, id: JobId) -> None:
+        try:
+            await self._parts.engine.runner.cancel(id)
+        except (NotFound, Conflict):
+            return  # it is over already, which is as good
+
+    def on_change(self, callback: Callable[[Iterable[JobId]], None]) -> None:
+        self._parts.waiters.on_change(callback)
