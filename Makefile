@@ -23,7 +23,7 @@ $(SETUP): tools/setup.sh pyproject.toml requirements/uv.lock requirements/dev.lo
 	@touch $@
 
 clean:
-	rm -rf .venv .venv-vllm .models
+	rm -rf .venv .venv-vllm .clients .models
 
 .PHONY: help
 help:

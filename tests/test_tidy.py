@@ -123,7 +123,7 @@ def test_no_file_names_a_folder_of_somebodys_machine() -> None:
 
 def test_lock_files_pin_every_requirement_by_hash_and_name_no_address() -> None:
     locks = sorted((ROOT / "requirements").glob("*.lock"))
-    assert len(locks) == 3
+    assert len(locks) == 4
     for lock in locks:
         text = lock.read_text(encoding="utf-8")
         entries = re.split(r"\n(?=[a-z0-9])", text)[1:]
