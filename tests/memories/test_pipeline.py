@@ -26,6 +26,17 @@ async def statements(fabric, status: Status = Status.ACTIVE) -> list[str]:
     return await fabric.memories.store.read(ask)
 
 
+async def tile_ids(fabric, status: Status = Status.ACTIVE) -> list[str]:
+    def ask(db):
+        rows = db.execute(
+            "SELECT tile_id FROM tiles JOIN tile_heads ON tile = tiles.seq WHERE status = ?",
+            (status.value,),
+        )
+        return [row["tile_id"] for row in rows]
+
+    return await fabric.memories.store.read(ask)
+
+
 async def test_an_import_becomes_tiles_with_quotes(tmp_path):
     async with served(tmp_path) as fabric:
         view = await remember(fabric, NOTES)
@@ -162,3 +173,51 @@ async def test_jobs_that_finished_while_nobody_was_there_are_collected_before_th
 
         assert fabric.engine.calls == []
         assert len(await statements(fabric)) == 2
+
+
+async def test_the_same_fact_from_two_sources_is_one_tile_with_two_quotes(tmp_path):
+    async with served(tmp_path) as fabric:
+        await remember(fabric, "The Leith crane can lift 40 tonnes of steel.", "a.md")
+        await remember(fabric, "The Leith crane can lift 40 tonnes of steel!", "b.md")
+        stats = await fabric.memories.stats()
+        [id] = await tile_ids(fabric)
+        view = await fabric.memories.get_tile(id)
+
+    assert stats.tiles[Status.ACTIVE] == 1
+    assert sorted(one.uri for one in view.supports) == ["a.md", "b.md"]
+
+
+async def test_a_new_value_ends_the_old_one_and_undoing_that_brings_it_back(tmp_path):
+    async with served(tmp_path) as fabric:
+        for uri, text, at in (
+            ("a.md", "The port of the Postgres server is 5432.", 1.0e9),
+            ("b.md", "The port of the Postgres server is 5433.", 1.1e9),
+        ):
+            view = await fabric.memories.begin_import("test")
+            await fabric.memories.add_upload(view.id, text.encode(), uri, observed_at=at)
+            await fabric.memories.wait_import(view.id, poll_s=0.01)
+        before = await statements(fabric, Status.SUPERSEDED)
+        [old] = await tile_ids(fabric, Status.SUPERSEDED)
+
+        await fabric.memories.undo(old)
+        after = await statements(fabric)
+
+    assert [text.split(" (")[0].rstrip(".") for text in before] == [
+        "The port of the Postgres server is 5432"
+    ]
+    assert len(after) == 2
+
+
+async def test_a_judge_is_asked_what_code_leaves_open_and_is_honoured(tmp_path):
+    def wise(call):
+        if "New:" in json.loads(call.body)["messages"][-1]["content"]:
+            return json.dumps({"dup": [1], "supersedes": [], "why": "same"})
+        return parrot(call)
+
+    async with served(tmp_path, wise) as fabric:
+        await remember(fabric, "Mira purchased a red boat in Leith.", "a.md")
+        view = await remember(fabric, "Mira bought a red boat in Leith.", "b.md")
+        stats = await fabric.memories.stats()
+
+    assert view.work.by_state == {StageState.DONE: 2}
+    assert stats.tiles == {Status.ACTIVE: 1, Status.MERGED: 1}

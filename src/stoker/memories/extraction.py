@@ -104,7 +104,7 @@ def interpret(
     similarity: Callable[[str, str], float],
 ) -> Extracted:
     """Take the tiles out of an answer: what the guards let pass, and what they keep aside."""
-    text, finish_reason = _message(answer)
+    text, finish_reason = message(answer)
     parsed = answers.parse(text, finish_reason=finish_reason)
     claims = extract.claims(parsed.entries, variant_named(inputs.variant))
     rules = GuardRules(has_assistants=settings.has_assistants)
@@ -209,7 +209,7 @@ def _halves(inputs: ChunkInputs, chunk: Chunk, settings: MemoriesSettings) -> tu
     return tuple(halves)
 
 
-def _message(answer: bytes) -> tuple[str, str | None]:
+def message(answer: bytes) -> tuple[str, str | None]:
     """The text of a chat completion, and why it ended. Anything else is an empty answer."""
     try:
         choice = msgspec.json.decode(answer, type=_Completion).choices[0]

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import NewType
 
+from stoker.memories.merge import Link
 from stoker.memories.tiles import (
     PlacedSpan,
     Provenance,
@@ -181,7 +182,7 @@ class StageEffect:
     state: StageState
     reason: str = ""
     tiles: Sequence[NewTile] = ()
-    changes: Sequence[Change] = ()
+    links: Sequence[Link] = ()
     halves: Sequence[NewStage] = ()
     """What the chunk was split into, because its answer was cut off."""
     judgements: Sequence[NewStage] = ()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from stoker.memories import extraction, lexical
+from stoker.memories.merging import Merging
 from stoker.memories.ports import MemoryStore
-from stoker.memories.records import Answered, ChunkInputs, Stage, StageEffect
+from stoker.memories.records import Answered, ChunkInputs, JudgeInputs, Stage, StageEffect, StageKey
 from stoker.memories.settings import MemoriesSettings
 from stoker.memories.sources import Document
 from stoker.memories.tiles import PlacedSpan, Role, TileId
@@ -22,33 +24,41 @@ class Remembering:
     def __init__(self, store: MemoryStore, settings: MemoriesSettings) -> None:
         self._store = store
         self._settings = settings
+        self._merging = Merging(store, settings)
+        self.guards: Counter[str] = Counter()
+        """How often each guard decided, since the start."""
 
     @property
     def embedder_name(self) -> str:
         return "none"
 
     async def ask(self, stage: Stage) -> bytes | None:
-        inputs = stage.inputs
-        assert isinstance(inputs, ChunkInputs)
-        chunk = await self._chunk(inputs)
-        return None if chunk is None else extraction.ask(chunk, inputs, self._settings)
+        match stage.inputs:
+            case ChunkInputs() as inputs:
+                chunk = await self._chunk(inputs)
+                return None if chunk is None else extraction.ask(chunk, inputs, self._settings)
+            case JudgeInputs() as inputs:
+                return await self._merging.ask(inputs)
 
     async def interpret(self, answered: Answered) -> StageEffect:
-        inputs = answered.stage.inputs
-        assert isinstance(inputs, ChunkInputs)
+        key = answered.stage.key
+        match answered.stage.inputs:
+            case ChunkInputs() as inputs:
+                return await self._interpret_chunk(key, inputs, answered.answer)
+            case JudgeInputs() as inputs:
+                return await self._merging.interpret(key, inputs, answered.answer)
+
+    async def _interpret_chunk(
+        self, key: StageKey, inputs: ChunkInputs, answer: bytes
+    ) -> StageEffect:
         chunk = await self._chunk(inputs)
         if chunk is None:
-            return extraction.erased(answered.stage.key)
+            return extraction.erased(key)
         extracted = await asyncio.to_thread(
-            extraction.interpret,
-            answered.stage.key,
-            inputs,
-            chunk,
-            answered.answer,
-            self._settings,
-            lexical.similarity,
+            extraction.interpret, key, inputs, chunk, answer, self._settings, lexical.similarity
         )
-        return extracted.effect
+        self.guards.update(extracted.guards)
+        return await self._merging.relate(extracted.effect)
 
     async def _chunk(self, inputs: ChunkInputs) -> extraction.Chunk | None:
         ids = [one.span for one in (*inputs.pieces, *inputs.context)]

@@ -40,16 +40,16 @@ async def test_a_merge_is_undone_by_one_more_row(store, pair):
 
 
 async def test_undoing_again_goes_one_decision_further_back(store, pair):
-    first, second = pair
-    await merge(store, second, first)
-    await store.append(Change(second.tile.id, Status.RETRACTED, "wrong", "person"), now=6.0)
+    first, _ = pair
+    for status in (Status.RETRACTED, Status.ACTIVE):
+        await store.append(Change(first.tile.id, status, "so", "person"), now=6.0)
 
-    once = await store.undo(second.tile.id, now=7.0)
-    twice = await store.undo(second.tile.id, now=8.0)
+    once = await store.undo(first.tile.id, now=7.0)
+    twice = await store.undo(first.tile.id, now=8.0)
 
-    assert (once.status, twice.status) == (Status.MERGED, Status.ACTIVE)
+    assert (once.status, twice.status) == (Status.RETRACTED, Status.ACTIVE)
     with pytest.raises(Conflict, match="nothing was decided"):
-        await store.undo(second.tile.id, now=9.0)
+        await store.undo(first.tile.id, now=9.0)
 
 
 async def test_the_support_of_a_merged_tile_is_shown_with_its_canonical_one(store, pair):
@@ -59,28 +59,6 @@ async def test_the_support_of_a_merged_tile_is_shown_with_its_canonical_one(stor
     view = await store.get_tile(first.tile.id)
 
     assert [one.uri for one in view.supports] == ["a.txt", "b.txt"]
-
-
-async def test_a_tile_that_lost_its_canonical_one_stands_alone_again(store, pair):
-    first, second = pair
-    await merge(store, second, first)
-
-    await imported(store, document("a.txt", "Ada moved away"))
-
-    assert (await log(store, first))[-1] is Status.RETRACTED
-    assert (await log(store, second))[-1] is Status.ACTIVE
-
-
-async def test_a_superseded_tile_comes_back_when_what_replaced_it_is_erased(store, pair):
-    first, second = pair
-    change = Change(
-        first.tile.id, Status.SUPERSEDED, "newer", "rule", 4.0, superseded_by=second.tile.id
-    )
-    await store.append(change, now=5.0)
-
-    await store.forget_tile(second.tile.id, now=6.0)
-
-    assert (await log(store, first))[-1] is Status.ACTIVE
 
 
 async def test_a_decision_on_an_old_version_is_refused(store, pair):

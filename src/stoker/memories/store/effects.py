@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 
 from stoker.memories.records import Answered, NewTile, StageEffect
-from stoker.memories.store import states
+from stoker.memories.store import linking, states
 from stoker.memories.store.stages import close_documents, plan
 
 
@@ -31,8 +31,9 @@ def apply(
     for new in effect.tiles:
         states.add_tile(db, new, now=now)
         _add_vector(db, new, embedder)
-    for change in effect.changes:
-        states.append(db, change, now=now)
+    linking.add_links(db, effect.links)
+    linked = [id for link in effect.links for id in (link.one, link.other)]
+    linking.resettle(db, [*(new.tile.id for new in effect.tiles), *linked], now=now)
     halves = [(f"{answered.order}.{place}", half) for place, half in enumerate(effect.halves)]
     judgements = [
         (f"~{answered.order}.{place:02}", one) for place, one in enumerate(effect.judgements)

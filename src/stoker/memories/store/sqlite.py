@@ -40,6 +40,7 @@ from stoker.memories.store import (
     forgetting,
     imports,
     injections,
+    linking,
     reads,
     stages,
     states,
@@ -180,6 +181,9 @@ class SqliteMemoryStore:
     async def tiles(self, ids: Sequence[TileId]) -> list[Tile]:
         return await self.read(lambda db: reads.tiles(db, ids))
 
+    async def candidates(self, tile: Tile, near: Sequence[TileId]) -> list[Tile]:
+        return await self.read(lambda db: linking.candidates(db, tile, near))
+
     async def get_tile(self, id: TileId) -> TileView:
         return await self.read(lambda db: reads.tile(db, id))
 
@@ -190,7 +194,7 @@ class SqliteMemoryStore:
         return await self.write(lambda db: states.append(db, change, now=now, expected=expected))
 
     async def undo(self, id: TileId, *, now: float) -> TileState:
-        return await self.write(lambda db: states.undo(db, id, now=now))
+        return await self.write(lambda db: linking.undo_last(db, id, now=now))
 
     async def record_injection(
         self, request_id: str, turn: str, tiles: Sequence[TileId], *, now: float

@@ -148,8 +148,8 @@ def history(db: sqlite3.Connection, id: TileId) -> list[TileState]:
     return [to_state(row) for row in rows]
 
 
-def undo(db: sqlite3.Connection, id: TileId, *, now: float) -> TileState:
-    """Take back the last decision: one more row that says what the one before it said.
+def before_last(db: sqlite3.Connection, id: TileId) -> Change:
+    """The row that takes back the last decision: it says what the one before it said.
 
     Raises `NotFound`, and `Conflict` where there is nothing to take back.
     """
@@ -157,7 +157,7 @@ def undo(db: sqlite3.Connection, id: TileId, *, now: float) -> TileState:
     before = _before(states)
     if before is None:
         raise Conflict(f"tile {id}: nothing was decided about it since it was made")
-    change = Change(
+    return Change(
         id,
         before.status,
         f"undone: {states[-1].reason}",
@@ -166,7 +166,6 @@ def undo(db: sqlite3.Connection, id: TileId, *, now: float) -> TileState:
         before.superseded_by,
         before.canonical_id,
     )
-    return append(db, change, now=now)
 
 
 def _before(states: Sequence[TileState]) -> TileState | None:

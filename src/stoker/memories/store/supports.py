@@ -6,11 +6,10 @@ import sqlite3
 from collections.abc import Sequence
 
 from stoker.memories.records import Change
-from stoker.memories.store import states
+from stoker.memories.store import linking, states
 from stoker.memories.tiles import Status, TileId
 
 SOURCE_CHANGED = "rule:source_changed"
-STANDS_ALONE = "rule:stands_alone"
 
 _HELD = (
     "SELECT 1 FROM revision_spans JOIN revisions ON revisions.seq = revision_spans.revision"
@@ -41,6 +40,7 @@ def hold_again(db: sqlite3.Connection, revision: int, *, now: float) -> None:
             reason = "the words that it rests on are there again"
             change = Change(TileId(row["tile_id"]), Status.ACTIVE, reason, SOURCE_CHANGED)
             states.append(db, change, now=now)
+            linking.resettle(db, [change.tile_id], now=now)
 
 
 def drop_unheld(
@@ -67,17 +67,7 @@ def retract(
     """Take a tile out; those that stood behind it and have support of their own come back."""
     change = Change(id, Status.RETRACTED, reason, decided_by, valid_to=at)
     states.append(db, change, now=now)
-    behind = db.execute(
-        "SELECT tile_id FROM tile_heads JOIN tiles ON tiles.seq = tile"
-        " WHERE status IN ('merged', 'superseded')"
-        f" AND coalesce(canonical_id, superseded_by) = ? AND EXISTS ({_SUPPORTED})"
-        " ORDER BY tiles.seq",
-        (id,),
-    ).fetchall()
-    for row in behind:
-        reason = "what it stood behind has fallen"
-        change = Change(TileId(row["tile_id"]), Status.ACTIVE, reason, STANDS_ALONE)
-        states.append(db, change, now=now)
+    linking.resettle(db, [id], now=now)
 
 
 def _fallen(db: sqlite3.Connection, span: int) -> list[TileId]:

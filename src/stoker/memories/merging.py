@@ -1,0 +1,117 @@
+"""New tiles beside those that are known: code links them, a model is asked what it left open."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+
+import msgspec
+
+from stoker.memories import answers, extraction, merge
+from stoker.memories.lexical import similarity
+from stoker.memories.merge import LEXICAL, Decision, Neighbour
+from stoker.memories.ports import MemoryStore
+from stoker.memories.records import (
+    JudgeInputs,
+    NewStage,
+    StageEffect,
+    StageKey,
+    StageState,
+)
+from stoker.memories.settings import MemoriesSettings
+from stoker.memories.tiles import Status, Tile, TileId, stage_key
+
+JUDGE = "judge"
+
+
+class Merging:
+    """Relates tiles over one store."""
+
+    def __init__(self, store: MemoryStore, settings: MemoriesSettings) -> None:
+        self._store = store
+        self._settings = settings
+
+    async def relate(
+        self, effect: StageEffect, near: Sequence[Sequence[TileId]] = ()
+    ) -> StageEffect:
+        """Add to an effect how its tiles relate to each other and to what is known.
+
+        `near`: for each active tile of the effect, those whose vectors are nearest.
+        """
+        fresh = [new.tile for new in effect.tiles if new.status is Status.ACTIVE]
+        known = [
+            await self._store.candidates(tile, near[place] if near else ())
+            for place, tile in enumerate(fresh)
+        ]
+        decisions = await asyncio.to_thread(_decide, fresh, known)
+        links = [link for decision in decisions for link in decision.links]
+        judgements: list[NewStage] = []
+        if self._asks_judge:
+            for tile, decision in zip(fresh, decisions, strict=True):
+                judgements += self._question(tile, decision)
+        return replace(effect, links=links, judgements=judgements)
+
+    @property
+    def _asks_judge(self) -> bool:
+        # A model that gets lost in long instructions would merge what it should not.
+        return self._settings.does_extract and not self._settings.is_small
+
+    def _question(self, tile: Tile, decision: Decision) -> list[NewStage]:
+        if not decision.open:
+            return []
+        neighbours = tuple(each.tile.id for each in decision.open)
+        model = self._settings.model or ""
+        inputs = (tile.id, *neighbours)
+        key = stage_key(JUDGE, merge.VERSION, merge.fingerprint(), model, inputs=inputs)
+        return [NewStage(StageKey(key), JudgeInputs(tile.id, neighbours))]
+
+    async def ask(self, inputs: JudgeInputs) -> bytes | None:
+        """The body of a question; `None` where one of its tiles was erased."""
+        found = await self._tiles(inputs)
+        if found is None:
+            return None
+        tile, neighbours = found
+        return msgspec.json.encode(
+            merge.question(
+                tile,
+                neighbours,
+                model=self._settings.model,
+                is_strict_openai=self._settings.is_strict_openai,
+            )
+        )
+
+    async def interpret(self, key: StageKey, inputs: JudgeInputs, answer: bytes) -> StageEffect:
+        """The links in a judge's answer; no answer is a no."""
+        found = await self._tiles(inputs)
+        if found is None:
+            return extraction.erased(key)
+        tile, neighbours = found
+        text, _ = extraction.message(answer)
+        said = answers.parse_object(text)
+        links = merge.honour(tile, neighbours, said, decided_by=key)
+        return StageEffect(
+            key, StageState.DONE, "unreadable: taken for a no" if said is None else "", links=links
+        )
+
+    async def _tiles(self, inputs: JudgeInputs) -> tuple[Tile, list[Neighbour]] | None:
+        wanted = (inputs.tile, *inputs.neighbours)
+        tiles = await self._store.tiles(wanted)
+        if len(tiles) < len(wanted):
+            return None
+        return tiles[0], [
+            Neighbour(other, similarity(tiles[0].statement, other.statement)) for other in tiles[1:]
+        ]
+
+
+def _decide(fresh: Sequence[Tile], known: Sequence[Sequence[Tile]]) -> list[Decision]:
+    """Each tile against those that are known, and against those before it in the same answer."""
+    decisions: list[Decision] = []
+    for place, tile in enumerate(fresh):
+        others = {other.id: other for other in (*fresh[:place], *known[place])}
+        neighbours = [
+            Neighbour(other, similarity(tile.statement, other.statement))
+            for other in others.values()
+        ]
+        decisions.append(merge.decide(tile, neighbours, LEXICAL))
+    return decisions

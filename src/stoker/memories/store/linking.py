@@ -1,0 +1,173 @@
+"""Links between tiles, and settling again what they reach: in the same transaction, always."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Collection, Iterable, Sequence
+
+from stoker.memories.lexical import content_words
+from stoker.memories.merge import Link, Relation, Rule
+from stoker.memories.records import Change
+from stoker.memories.settling import Member, Standing, settle, undo
+from stoker.memories.store import states
+from stoker.memories.store.rows import to_tile
+from stoker.memories.tiles import Status, Tile, TileId, TileState, canonical
+
+_STANDING = "('active', 'merged', 'superseded')"
+_SAME_ENTITY_MAX = 20
+_BY_TEXT_MAX = 10
+_WORDS_MAX = 8
+
+
+def add_links(db: sqlite3.Connection, links: Iterable[Link]) -> None:
+    """Note how tiles relate; said again by the same rule, it changes nothing."""
+    db.executemany(
+        "INSERT INTO tile_links (one, other, relation, rule, decided_by, detail)"
+        " VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+        [
+            (one.one, one.other, one.relation.value, one.rule.value, one.decided_by, one.detail)
+            for one in links
+        ],
+    )
+
+
+def resettle(db: sqlite3.Connection, ids: Collection[str], *, now: float) -> list[Change]:
+    """Settle everything that links connect with these tiles; only what changes is written."""
+    reached, links = _reach(db, ids)
+    members = _members(db, reached)
+    changed: list[Change] = []
+    for id, standing in settle((member for member, _ in members.values()), links).items():
+        if standing_of(members[id][1]) != standing_of(standing):
+            change = _change(TileId(id), standing)
+            states.append(db, change, now=now)
+            changed.append(change)
+    return changed
+
+
+def undo_last(db: sqlite3.Connection, id: TileId, *, now: float) -> TileState:
+    """Take back the last decision about a tile, and let no link that it has bring it back.
+
+    Raises `NotFound`, and `Conflict` where there is nothing to take back.
+    """
+    change = states.before_last(db, id)
+    if states.head(db, id).status in {Status.MERGED, Status.SUPERSEDED}:
+        _, links = _reach(db, [id])
+        mine = [one for one in links if id in {one.one, one.other}]
+        add_links(db, [undo(one) for one in mine if one.relation is not Relation.APART])
+    states.append(db, change, now=now)
+    resettle(db, [id], now=now)
+    return states.head(db, id)
+
+
+def candidates(db: sqlite3.Connection, tile: Tile, near: Sequence[TileId]) -> list[Tile]:
+    """The tiles that it may say the same as, or replace: by entity, by words, and those `near`.
+
+    None of these lists gates another. Superseded and merged ones count too, so that the order of
+    arrival does not matter.
+    """
+    names = sorted({canonical(name) for name in (tile.subject, *tile.entities)} - {""})
+    words = list(dict.fromkeys(content_words(tile.statement)))[:_WORDS_MAX]
+    found: dict[str, sqlite3.Row] = {}
+    lists = [
+        (
+            "SELECT tiles.* FROM tile_entities JOIN tiles ON tiles.seq = tile_entities.tile"
+            " WHERE entity IN (SELECT value FROM json_each(?)) ORDER BY tiles.seq DESC LIMIT ?",
+            (json.dumps(names), _SAME_ENTITY_MAX),
+        ),
+        (
+            "SELECT tiles.* FROM tiles WHERE tile_id IN (SELECT value FROM json_each(?))"
+            " ORDER BY tiles.seq LIMIT ?",
+            (json.dumps(near), len(near)),
+        ),
+    ]
+    if words:
+        match = " OR ".join(f'"{word.replace(chr(34), "")}"' for word in words)
+        lists.append(
+            (
+                "SELECT tiles.* FROM tiles_fts JOIN tiles ON tiles.seq = tiles_fts.rowid"
+                " WHERE tiles_fts MATCH ? ORDER BY rank LIMIT ?",
+                (match, _BY_TEXT_MAX),
+            )
+        )
+    for sql, parameters in lists:
+        for row in db.execute(sql, parameters):
+            found.setdefault(row["tile_id"], row)
+    heads = _heads(db, found)
+    return [
+        to_tile(row)
+        for id, row in found.items()
+        if id != tile.id and row["scope"] == tile.scope and heads[id] in _COUNTED
+    ]
+
+
+_COUNTED = frozenset({"active", "merged", "superseded"})
+
+
+def _heads(db: sqlite3.Connection, ids: Iterable[str]) -> dict[str, str]:
+    rows = db.execute(
+        "SELECT tile_id, status FROM json_each(?) JOIN tiles ON tile_id = value"
+        " JOIN tile_heads ON tile = tiles.seq",
+        (json.dumps(list(ids)),),
+    )
+    return {row["tile_id"]: row["status"] for row in rows}
+
+
+def _reach(db: sqlite3.Connection, ids: Collection[str]) -> tuple[set[str], list[Link]]:
+    reached, waiting = set(ids), list(ids)
+    links: dict[tuple[str, str, str], Link] = {}
+    while waiting:
+        rows = db.execute(
+            "SELECT * FROM tile_links WHERE one = :id UNION ALL"
+            " SELECT * FROM tile_links WHERE other = :id",
+            {"id": waiting.pop()},
+        )
+        for row in rows:
+            links[row["one"], row["other"], row["decided_by"]] = Link(
+                row["one"],
+                row["other"],
+                Relation(row["relation"]),
+                Rule(row["rule"]),
+                row["decided_by"],
+                row["detail"],
+            )
+            fresh = {row["one"], row["other"]} - reached
+            reached |= fresh
+            waiting += sorted(fresh)
+    return reached, list(links.values())
+
+
+def _members(db: sqlite3.Connection, ids: Collection[str]) -> dict[str, tuple[Member, sqlite3.Row]]:
+    """Those that stand, with their support and their present state."""
+    rows = db.execute(
+        "SELECT tiles.*, status, valid_to, superseded_by, canonical_id,"
+        " (SELECT json_group_array(span_id) FROM provenance JOIN spans ON spans.seq = span"
+        "  WHERE provenance.tile = tiles.seq AND removed_at IS NULL) AS span_ids"
+        " FROM json_each(?) JOIN tiles ON tile_id = value JOIN tile_heads ON tile = tiles.seq"
+        f" WHERE status IN {_STANDING}",
+        (json.dumps(sorted(ids)),),
+    )
+    return {
+        row["tile_id"]: (Member(to_tile(row), frozenset(json.loads(row["span_ids"]))), row)
+        for row in rows
+    }
+
+
+def standing_of(found: sqlite3.Row | Standing) -> tuple[str, object, object, object]:
+    """What two standings have to agree in; why, and who says so, may differ."""
+    if isinstance(found, Standing):
+        return (found.status.value, found.canonical_id, found.superseded_by, found.valid_to)
+    return (found["status"], found["canonical_id"], found["superseded_by"], found["valid_to"])
+
+
+def _change(id: TileId, standing: Standing) -> Change:
+    is_back = standing.status is Status.ACTIVE
+    return Change(
+        id,
+        standing.status,
+        standing.reason or "nothing stands before it any more",
+        standing.decided_by or ("rule:stands_alone" if is_back else ""),
+        standing.valid_to,
+        None if standing.superseded_by is None else TileId(standing.superseded_by),
+        None if standing.canonical_id is None else TileId(standing.canonical_id),
+    )

@@ -1,0 +1,106 @@
+"""Links and what follows from them: merged, superseded, and back again."""
+
+import pytest
+
+from stoker.memories.merge import Relation, Rule, link
+from stoker.memories.records import StageEffect, StageState
+from stoker.memories.tiles import Status
+from tests.memories.steps import answered, document, imported, span, tile
+
+
+async def standing(store, new) -> Status:
+    return (await store.get_tile(new.tile.id)).history[-1].status
+
+
+async def interpreted(store, tiles, links) -> None:
+    """Let the next answer bring these tiles and links."""
+    [one, *_] = await store.next_answers(10)
+    effect = StageEffect(one.stage.key, StageState.DONE, tiles=tiles, links=links)
+    await store.apply(one, effect, embedder="none", now=5.0)
+
+
+@pytest.fixture
+async def pair(store):
+    """Two tiles that say the same, each with a source of its own."""
+    await imported(store, document("a.txt", "Ada is in Paris"), document("b.txt", "Paris has Ada"))
+    await answered(store)
+    first = tile("Ada lives in Paris", span("Ada is in Paris"))
+    second = tile("Paris is where Ada lives", span("Paris has Ada"))
+    await interpreted(store, [first], [])
+    same = link(first.tile, second.tile, Relation.DUPLICATE, Rule.SIMILAR)
+    await interpreted(store, [second], [same])
+    return first, second
+
+
+def merged_and_canonical(first, second):
+    """Which of two undated tiles stands for both does not depend on which came first."""
+    canonical, merged = sorted((first, second), key=lambda new: new.tile.id)
+    return merged, canonical
+
+
+async def test_two_that_say_the_same_are_one(store, pair):
+    merged, canonical = merged_and_canonical(*pair)
+
+    assert await standing(store, canonical) is Status.ACTIVE
+    assert await standing(store, merged) is Status.MERGED
+    supports = (await store.get_tile(canonical.tile.id)).supports
+    assert sorted(one.uri for one in supports) == ["a.txt", "b.txt"]
+
+
+async def test_a_merge_that_was_undone_does_not_come_back(store, pair):
+    merged, canonical = merged_and_canonical(*pair)
+
+    state = await store.undo(merged.tile.id, now=6.0)
+    assert state.status is Status.ACTIVE
+
+    await imported(store, document("c.txt", "something else"))
+    await answered(store)
+    again = link(merged.tile, canonical.tile, Relation.DUPLICATE, Rule.SIMILAR)
+    await interpreted(store, [], [again])
+    assert await standing(store, merged) is Status.ACTIVE
+
+
+async def test_a_tile_that_lost_its_canonical_one_stands_alone_again(store, pair):
+    merged, canonical = merged_and_canonical(*pair)
+    uri = "a.txt" if canonical is pair[0] else "b.txt"
+
+    await imported(store, document(uri, "Ada moved away"))
+
+    assert await standing(store, canonical) is Status.RETRACTED
+    assert await standing(store, merged) is Status.ACTIVE
+
+
+async def test_it_steps_back_when_the_canonical_one_is_said_again(store, pair):
+    merged, canonical = merged_and_canonical(*pair)
+    uri, text = ("a.txt", "Ada is in Paris")
+    if canonical is not pair[0]:
+        uri, text = ("b.txt", "Paris has Ada")
+    await imported(store, document(uri, "Ada moved away"))
+
+    await imported(store, document(uri, text))
+
+    assert await standing(store, canonical) is Status.ACTIVE
+    assert await standing(store, merged) is Status.MERGED
+
+
+async def test_what_stood_behind_an_erased_tile_comes_back(store, pair):
+    merged, canonical = merged_and_canonical(*pair)
+
+    await store.forget_tile(canonical.tile.id, now=6.0)
+
+    assert await standing(store, merged) is Status.ACTIVE
+    links = await store.read(lambda db: db.execute("SELECT count(*) FROM tile_links").fetchone())
+    assert links[0] == 0
+
+
+async def test_candidates_share_an_entity_or_words_or_are_near(store, pair):
+    first, second = pair
+    far = tile("Quartz is hard")
+    await store.add_tile(far, now=7.0)
+    asked = tile("Ada left Paris").tile
+
+    by_words = await store.candidates(asked, ())
+    by_vector = await store.candidates(asked, [far.tile.id])
+
+    assert {one.id for one in by_words} == {first.tile.id, second.tile.id}
+    assert far.tile.id in {one.id for one in by_vector}
