@@ -35,7 +35,10 @@ class BatchStore(Protocol):
         """Add a hidden row, before its content is written."""
 
     async def show_file(self, file: StoredFile) -> None:
-        """Its content is whole and on the disk: what is known of it now, for everybody."""
+        """Its content is whole and on the disk: what is known of it now, for everybody.
+
+        Raises `NotFound` for one that was dropped.
+        """
 
     async def file(self, id: str, *, tenant: str) -> StoredFile:
         """Raises `NotFound`."""
@@ -89,8 +92,8 @@ class BatchStore(Protocol):
     async def batch_counts(self) -> Mapping[BatchStatus, int]:
         """Batches per status; every status is present."""
 
-    async def line_ends(self, keys: Sequence[str]) -> list[LineEnd]:
-        """The jobs that have these keys, with their results."""
+    async def line_ends(self, keys: Sequence[str], *, batch: str) -> list[LineEnd]:
+        """The jobs of a batch that have these keys, with their results."""
 
     async def cancel_waiting(self, batch: str, *, now: float, limit: int) -> list[JobId]:
         """Cancel up to `limit` jobs of a batch that wait; return their ids."""

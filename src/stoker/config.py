@@ -10,6 +10,7 @@ import ast
 import inspect
 import os
 import textwrap
+from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from functools import cache
 from pathlib import Path
@@ -21,7 +22,7 @@ from msgspec import Meta
 
 from stoker.core.errors import ConfigError
 from stoker.core.optimizer import OptimizerPolicy
-from stoker.core.policy import Policy
+from stoker.core.policy import SHARES_MAX, Policy
 
 Count = Annotated[int, Meta(ge=1)]
 Seconds = Annotated[float, Meta(ge=0)]
@@ -291,6 +292,16 @@ def _check_together(config: Config) -> None:
             f"class could fill what a higher one needs; got {policy.kv_share_p2:g}, "
             f"{policy.kv_share_p1:g}, {policy.kv_share_p0:g}"
         )
+    _check_shares(policy.tenant_shares)
+
+
+def _check_shares(shares: Mapping[str, float]) -> None:
+    total = sum(shares.values())
+    if total > SHARES_MAX:
+        raise ConfigError(
+            f"policy.tenant_shares add up to {total:g}: at most {SHARES_MAX:g} can be reserved, or "
+            "nothing would be left for tenants without a share; lower some of them"
+        )
 
 
 def _to_path(type_: type, value: object) -> Path:
@@ -320,7 +331,7 @@ def _keys(cls: type, *, prefix: str) -> list[Key]:
             found.extend(_keys(hint, prefix=name + "."))
         else:
             hint = _policy_range(item.name, hint) if cls is Policy else hint
-            default = _default_text(item.default)
+            default = "none" if item.default_factory is dict else _default_text(item.default)
             found.append(Key(name, _words(hint), default, docs[item.name], hint, name in _SECRETS))
     return found
 
@@ -333,6 +344,8 @@ def _policy_range(name: str, hint: object) -> object:
         return Annotated[float, Meta(ge=0, le=100)]
     if name.startswith(("queue_max", "lease_count_max")):
         return Count
+    if name == "tenant_shares":
+        return Mapping[str, Annotated[float, Meta(gt=0, lt=1)]]
     if name == "p0_lease_slowdown":
         return Annotated[float, Meta(ge=1)]
     options = get_args(hint)  # of a key that may be unset, the first is its type
@@ -367,6 +380,8 @@ def _words(hint: object) -> str:
     options = [option for option in get_args(hint) if option is not type(None)]
     if get_origin(hint) is Annotated:
         return _annotated_words(options[0], options[1])
+    if get_origin(hint) is Mapping:
+        return f"a table of names, each with {_words(options[1])}"
     if get_origin(hint) is Literal:
         return "one of " + ", ".join(str(option) for option in options)
     if options:
@@ -389,6 +404,8 @@ def _annotated_words(type_: object, meta: Meta) -> str:
         return "text that is not empty"
     if meta.gt is not None:
         words += f" above {meta.gt:g}"
+    if meta.lt is not None:
+        words += f" and below {meta.lt:g}"
     if meta.ge is not None:
         words += f" of at least {meta.ge:g}"
     return words if meta.le is None else f"{words} and at most {meta.le:g}"

@@ -259,7 +259,7 @@ class Fabric:
     async def retry_job(self, job_id: JobId) -> Job:
         """Give a discarded or cancelled job a new life. Raises `NotFound`, `Conflict`."""
         job = await self.jobs.retry(job_id, now=self.clock.wall())
-        self._parts.engine.runner.note_enqueued(1)
+        self._parts.engine.runner.note_enqueued({job.tenant: 1})
         return job
 
     def leases(self) -> list[Lease]:

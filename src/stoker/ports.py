@@ -187,6 +187,8 @@ class NewJob:
     max_attempts: int = 5
     engine: str = ""
     """Which engine it is for; empty is whichever is the default."""
+    tenant: str = ""
+    """Whose it is. Idempotency keys are each tenant's own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,6 +220,7 @@ class Job:
     is_cancel_requested: bool
     engine: str = ""
     """The engine that it was enqueued for; empty is whichever is the default."""
+    tenant: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,9 +274,11 @@ class JobStore(Protocol):
         now: float,
         family: str = "",
         engines: Sequence[str] = ("",),
+        tenant: str | None = None,
     ) -> list[ClaimedJob]:
         """Take up to `count` available jobs of these engines: those of `family` first, if one is
-        named, and then the oldest. They come in order of enqueue; each attempt is counted here.
+        named, and then the oldest; only those of `tenant`, if that is named. They come in order of
+        enqueue; each attempt is counted here.
         """
 
     async def renew(
@@ -356,13 +361,21 @@ class JobStore(Protocol):
         *,
         state: JobState | None = None,
         batch: str | None = None,
+        tenant: str | None = None,
         limit: int = 100,
         before: JobId | None = None,
     ) -> list[Job]:
         """Newest first; page by passing the last id as `before`."""
 
-    async def counts(self, *, batch: str | None = None) -> Mapping[JobState, int]:
-        """Jobs per state; every state is present. Without `batch` it costs no table scan."""
+    async def counts(
+        self, *, batch: str | None = None, tenant: str | None = None
+    ) -> Mapping[JobState, int]:
+        """Jobs per state, of one batch or of one tenant; every state is present. Without `batch` it
+        costs no table scan.
+        """
+
+    async def waiting_tenants(self, engines: Sequence[str] = ("",)) -> Mapping[str, int]:
+        """Available jobs for these engines, of each tenant that has any; costs no table scan."""
 
     async def counts_by_engine(self) -> Mapping[str, Mapping[JobState, int]]:
         """Jobs per state for each engine that jobs are for. It costs no table scan."""

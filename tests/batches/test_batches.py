@@ -8,7 +8,12 @@ import openai
 import pytest
 
 from stoker.config import BatchesConfig
+from stoker.core.batches import Batch
 from stoker.core.jobs import JobState
+from stoker.core.work import JobId
+from stoker.ports import NewJob
+from stoker.runtime.endpoints import CHAT
+from stoker.store.sqlite import SqliteJobStore
 
 COUNT = 40
 
@@ -306,6 +311,26 @@ async def test_input_that_is_gone_from_the_disk_fails_the_batch(service, kit):
     batch = await service.until(batch)
 
     assert (batch.status, batch.errors.data[0].code) == ("failed", "file_not_found")
+
+
+async def test_a_key_that_somebody_else_has_used_fails_the_batch_and_stops_its_jobs(tmp_path, kit):
+    async with kit.service(tmp_path) as service:
+        file = await service.upload([kit.line(n, "long " * 4000) for n in range(8)])
+        batch = Batch("batch_b", "", CHAT, file.id, "24h", file.created_at, file.expires_at)
+    store = SqliteJobStore(tmp_path / "jobs.sqlite3")
+    await store.open()
+    await store.batches.add_batch(batch)
+    now = float(file.created_at)
+    await store.enqueue([NewJob(JobId("theirs"), CHAT, b"{}", key="batch_b/8")], now=now)
+    await store.cancel(JobId("theirs"), now=now)
+    await store.close()
+
+    async with kit.service(tmp_path, slots=1, timing=kit.slow) as service:
+        ended = await service.until(await service.client.batches.retrieve(batch.id))
+
+        assert (ended.status, ended.errors.data[0].code) == ("failed", "idempotency_conflict")
+        states = {job.state for job in await service.fabric.jobs.list_jobs(batch=batch.id)}
+        assert states == {JobState.CANCELLED}
 
 
 async def test_metrics_count_batches_by_status(service, kit):

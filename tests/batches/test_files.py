@@ -222,6 +222,18 @@ async def test_what_a_dead_process_left_half_done_is_removed_at_the_next_start(t
         assert (await service.client.files.content(whole.id)).content == b"x"
 
 
+async def test_an_upload_that_begins_while_the_service_cleans_up_is_left_alone(service):
+    files = service.fabric.batches.files
+
+    async with files.receiving() as incoming:
+        await incoming.write(b"x")
+        await files.recover()
+        file = await incoming.sealed(filename="a", purpose="batch")
+        await files.show(file)
+
+    assert (await service.client.files.content(file.id)).content == b"x"
+
+
 async def test_content_that_somebody_removed_by_hand_is_a_404(service):
     file = await service.upload(b"x")
     service.fabric.batches.files.path(file.id).unlink()

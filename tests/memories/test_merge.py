@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stoker.memories import lexical, merge
-from stoker.memories.merge import LEXICAL, Link, Neighbour, Relation, Rule, relate
+from stoker.memories.calibration import calibration, fit
+from stoker.memories.merge import LEXICAL, Calibration, Link, Neighbour, Relation, Rule, relate
 from stoker.memories.settling import Member, changes, reach, settle, undo
 from stoker.memories.tiles import Status, Tile, TileId, TileKind
 
@@ -294,3 +295,12 @@ def test_scopes_are_never_merged() -> None:
     other = replace(HOMES[0], id=TileId("x"), scope="else")
 
     assert merge.decide(HOMES[0], [Neighbour(other, 1.0)], LEXICAL).links == ()
+
+
+def test_a_model_that_nobody_measured_merges_nothing_by_its_cosines() -> None:
+    limits = calibration("somebody/else")
+
+    assert fit([0.9, 0.84], [0.7, 0.93]) == Calibration(duplicate=0.935, related=0.79)
+    one, other = tile("Anna runs a shop."), tile("Anna runs a small shop.")
+    assert relate(one, other, 1.0, limits)[0] is None
+    assert relate(one, other, 0.97, calibration("all-minilm-l6-v2"))[0] is Relation.DUPLICATE

@@ -78,6 +78,8 @@ async def test_only_a_hidden_file_can_be_dropped(store):
     assert await store.hidden_files() == []
     with pytest.raises(NotFound):
         await store.hide_file("f", tenant="")
+    with pytest.raises(NotFound):
+        await store.show_file(a_file("f"))
 
 
 async def test_files_come_by_pages_and_a_tenant_sees_its_own(store):
@@ -179,7 +181,7 @@ async def test_the_jobs_of_a_batch_are_found_by_key_and_cancelled_in_bites(jobs,
     assert len(first) == 2
     assert (await jobs.get(running.job.id)).state is JobState.RUNNING
     assert (await jobs.get(JobId("other"))).state is JobState.AVAILABLE
-    ends = {end.key: end for end in await store.line_ends(["b/0", "b/3", "b/9"])}
+    ends = {end.key: end for end in await store.line_ends(["b/0", "b/3", "b/9"], batch="b")}
     assert ends.keys() == {"b/0", "b/3"}
     assert (ends["b/0"].state, ends["b/0"].result) == (JobState.COMPLETED, b"{}")
     assert (ends["b/0"].job_id, ends["b/0"].usage) == ("j0", Usage(1, 2, 0))

@@ -9,6 +9,7 @@ from stoker.core.jobs import TRANSITIONS, JobState
 from stoker.store import reads
 from stoker.store.queries import migrations, query, query_names
 
+COMPLETED = JobState.COMPLETED
 NEW_LIVES = {
     (JobState.CANCELLED, JobState.AVAILABLE),
     (JobState.DISCARDED, JobState.AVAILABLE),
@@ -80,15 +81,21 @@ def test_no_query_scans_or_sorts_the_jobs(db, name):
 @pytest.mark.parametrize(
     ("filters", "expected"),
     [
-        ((None, None), "SCAN jobs"),  # backwards along the primary key, as far as the limit
-        ((JobState.COMPLETED, None), "SEARCH jobs USING INDEX jobs_state (state=?)"),
-        ((JobState.COMPLETED, "x"), "SEARCH jobs USING INDEX jobs_batch (batch=? AND state=?)"),
+        ({}, "SCAN jobs"),  # backwards along the primary key, as far as the limit
+        ({"state": COMPLETED}, "SEARCH jobs USING INDEX jobs_state (state=?)"),
+        (
+            {"state": COMPLETED, "batch": "x"},
+            "SEARCH jobs USING INDEX jobs_batch (batch=? AND state=?)",
+        ),
+        ({"tenant": "t"}, "SEARCH jobs USING INDEX jobs_of_tenant (tenant=?)"),
     ],
 )
 def test_a_page_of_jobs_is_read_in_order_from_an_index(db, filters, expected):
     statements: list[str] = []
     db.set_trace_callback(statements.append)
-    reads.list_jobs(db, *filters, 10, None)
+    reads.list_jobs(
+        db, **{"state": None, "batch": None, "tenant": None, **filters}, limit=10, before=None
+    )
     db.set_trace_callback(None)
 
     assert plan(db, statements[0], ()) == expected

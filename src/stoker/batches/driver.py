@@ -24,7 +24,7 @@ from stoker.core.batches import (
     line_key,
     moved,
 )
-from stoker.core.errors import Conflict, InvalidRequest, StokerError
+from stoker.core.errors import Conflict, InvalidRequest, ModelNotFound, StokerError
 from stoker.core.jobs import JobState
 from stoker.core.work import JobId
 from stoker.ports import Clock, Job, JobStore
@@ -33,8 +33,8 @@ from stoker.runtime.waiters import Waiters
 
 log = structlog.get_logger("stoker.batches")
 
-RETRY_S = 5.0
-_CANCEL_JOBS = 500
+RETRY_S = 10.0
+_CANCEL_JOBS = 200
 """Jobs cancelled in one transaction."""
 _MARK_EVERY = 16
 """Slices between two notes of how far the input was sent: each is a sync of the disk."""
@@ -70,6 +70,8 @@ class Driver:
 
     async def drive(self, batch: Batch) -> None:
         """Return when it is final. Whatever fails is logged and tried again."""
+        if batch.id in self._stirred:
+            return  # created in the moment in which those of before were looked for
         self._stirred[batch.id] = asyncio.Event()
         try:
             while not batch.status.is_final:
@@ -87,13 +89,7 @@ class Driver:
 
     async def _stepped(self, batch: Batch) -> Batch:
         try:
-            return await self._step(batch)
-        except FileNotFoundError:
-            message = "The content of the input file is gone from the data folder."
-            return await self._failed(batch, [LineFault(code="file_not_found", message=message)])
-        except (InvalidRequest, Conflict) as error:
-            # Checked before, so it takes another version or another key of that name.
-            return await self._failed(batch, [LineFault(code=error.code, message=str(error))])
+            return await self._step_or_fail(batch)
         except (StokerError, OSError) as error:
             log.error("batch_step_failed", batch_id=batch.id, error=str(error))
         except Exception as error:
@@ -101,6 +97,18 @@ class Driver:
             log.error("batch_step_broke", batch_id=batch.id, exc_info=error)
         await asyncio.sleep(RETRY_S)
         return await self._again(batch)
+
+    async def _step_or_fail(self, batch: Batch) -> Batch:
+        try:
+            return await self._step(batch)
+        except FileNotFoundError:
+            message = "The content of the input file is gone from the data folder."
+            fault = LineFault(code="file_not_found", message=message)
+        except (InvalidRequest, Conflict, ModelNotFound) as error:
+            # A line's form was checked before. What is left is its model, a key of that name that
+            # somebody else has used, and a file that an older version checked.
+            fault = LineFault(code=error.code, message=str(error))
+        return await self._failed(batch, [fault])
 
     async def _again(self, batch: Batch) -> Batch:
         try:
@@ -202,6 +210,7 @@ class Driver:
                     endpoint=batch.endpoint,
                     batch=batch.id,
                     deadline_at=batch.expires_at,
+                    tenant=batch.tenant,
                 )
             )
         await self._parts.submitter.submit(submissions)

@@ -32,6 +32,7 @@ class Files:
         self._folder = folder
         self._clock = clock
         self._ids = ids
+        self._under_way: set[str] = set()
 
     @asynccontextmanager
     async def receiving(self, tenant: str = "") -> AsyncGenerator[IncomingFile]:
@@ -41,13 +42,14 @@ class Files:
         """
         id = self._ids.file()
         known = StoredFile(id, tenant, "", "", 0, created_at=self._clock.wall())
-        await self._store.add_file(known)
-        incoming = IncomingFile(known, await asyncio.to_thread(_create, self.path(id)))
+        self._under_way.add(id)
         try:
-            yield incoming
+            await self._store.add_file(known)
+            with await asyncio.to_thread(_create, self.path(id)) as file:
+                yield IncomingFile(known, file)
         finally:
-            incoming.close()
             await self._discard(id)
+            self._under_way.remove(id)
 
     async def show(self, file: StoredFile) -> None:
         """Let everybody see a sealed file."""
@@ -92,7 +94,8 @@ class Files:
     async def recover(self) -> None:
         """Remove what an earlier process left half-written or half-deleted."""
         for id in await self._store.hidden_files():
-            await self._discard(id)
+            if id not in self._under_way:
+                await self._discard(id)
 
     def path(self, id: str) -> Path:
         """Where the content of one of our own ids lies."""
@@ -138,13 +141,12 @@ class IncomingFile:
             expires_at=expires_at,
         )
 
-    def close(self) -> None:
-        self._file.close()
-
     def _flush(self) -> None:
         data, self._buffer = self._buffer, bytearray()
         try:
-            self._file.write(data)
+            view = memoryview(data)
+            while view:  # a disk that is nearly full takes a part, and says no the next time
+                view = view[self._file.write(view) :]
         except OSError as error:
             raise file_error(error) from error
 

@@ -19,8 +19,8 @@ from stoker.core.errors import InvalidRequest
 from stoker.core.work import Priority, RequestId
 from stoker.runtime import intake
 
-SLICE_LINES = 64
-SLICE_BYTES = 128 * 1024
+SLICE_LINES = 16
+SLICE_BYTES = 64 * 1024
 FAULTS_MAX = 1000
 """More of them say nothing new, and the list is part of every answer about the batch."""
 

@@ -85,7 +85,7 @@ class OutputWriter:
         try:
             while lines := await asyncio.to_thread(reader.slice, lines=_LINES):
                 keys = {line.number: line_key(batch.id, line.number) for line in lines}
-                found = await self._store.line_ends(list(keys.values()))
+                found = await self._store.line_ends(list(keys.values()), batch=batch.id)
                 ends = {end.key: end for end in found}
                 ids = [(_custom_id(line), ends.get(keys[line.number])) for line in lines]
                 written = await asyncio.to_thread(_render, batch, ids, tally)

@@ -185,8 +185,9 @@ def _told_orders(actions: Sequence[Action]) -> str:
 
 def _told_order(action: Action) -> str:
     match action:
-        case ClaimJobs(count=count, family=family):
-            return f"ClaimJobs {count} {family}".rstrip()
+        case ClaimJobs(count=count, family=family, tenant=tenant):
+            whose = "" if tenant is None else f" of {tenant!r}"
+            return f"ClaimJobs {count} {family}".rstrip() + whose
         case Reject(id=id, explanation=explanation):
             return f"Reject {id} ({explanation.reason.value})"
         case _:

@@ -52,6 +52,8 @@ class ClaimJobs:
     cause: str
     family: str = ""
     """Those of this family first, if it is named; then the oldest."""
+    tenant: str | None = None
+    """Only this tenant's; `None` for whoever's are the oldest."""
 
 
 Action = Dispatch | Reject | Preempt | Abort | ClaimJobs

@@ -93,11 +93,26 @@ class Decisions:
         if self._higher_class_waits() and not is_starved:
             return []
         room = state.admission.background_room(at)
-        count = state.claims.ask(room, state.queues.count(Priority.P2))
-        if not count:
+        asked = state.claims.ask(room, state.queues)
+        if not asked:
+            asked = self._claim_ahead(at)
+        if not asked:
             return []
-        family = state.p2_order.family(at, is_cache_short=state.admission.is_cache_short())
-        return [ClaimJobs(count, cause, family)]
+        is_short = state.admission.is_cache_short()
+        return [
+            ClaimJobs(
+                count, cause, state.p2_order.family(at, tenant, is_cache_short=is_short), tenant
+            )
+            for tenant, count in asked.items()
+        ]
+
+    def _claim_ahead(self, at: float) -> dict[str | None, int]:
+        state = self._state
+        tenant = state.claims.kept_out(state.queues)
+        if tenant is None or state.admission.background(at) is not None:
+            return {}
+        state.claims.ask_ahead(tenant)
+        return {tenant: 1}
 
     def _higher_class_waits(self) -> bool:
         state = self._state

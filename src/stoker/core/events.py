@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from stoker.core.limits import Capacity, Limits
 from stoker.core.work import LeaseId, Outcome, Request, RequestId, Usage
@@ -87,6 +87,8 @@ class JobsAvailable:
 
     at: float
     count: int
+    tenants: Mapping[str, int] = field(default_factory=dict)
+    """How many of each tenant; empty where they are not told apart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +98,8 @@ class JobsClaimed:
     at: float
     asked: int
     claimed: int
+    tenant: str | None = None
+    """Whose were asked for, if only one tenant's were."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -134,6 +134,8 @@ class Facts:
         load = replace(load, cached_tokens=cached) if cached else load
         state.resuming.arrived(request, load.prompt_tokens)
         state.stories.arrived(request, load, at)
+        if request.job_id is not None:
+            state.claims.arrived(request.tenant)  # refused or not, it is not on its way any more
         refusal = self._refusal(request) or state.admission.never_fits(request, load)
         if refusal is not None:
             yield reject(state, request, refusal, at, "Arrived")
@@ -146,7 +148,6 @@ class Facts:
             state.hold.enter(request.id, at)
             state.ledger.guest = None  # whoever was let in by age gives way now
         elif request.job_id is not None:
-            state.claims.arrived()
             state.p2_order.arrive(request)
 
     def _refusal(self, request: Request) -> Explanation | None:
@@ -175,6 +176,7 @@ class Facts:
         state.outcomes[request.priority, event.outcome.value] += 1
         state.stories.left(event)
         if running is not None:
+            state.fair.settle(id, request.priority, request.tenant, *_taken(running, event))
             order.give_turn(state, state.places.end(request, _tokens_left(running, event), at))
             state.p2_order.end(id)
             state.learning.left(running, event)
@@ -238,13 +240,21 @@ class Facts:
     def _jobs(self, event: JobsAvailable | JobsClaimed) -> None:
         state = self._state
         if isinstance(event, JobsAvailable):
-            state.claims.note_available(event.count)
+            state.claims.note_available(event.count, event.tenants)
         else:
-            state.claims.answered(event.asked, event.claimed)
+            state.claims.answered(event.asked, event.claimed, event.tenant)
         if state.claims.available > 0:
             state.ageing.want(Priority.P2, event.at)
         elif not state.queues.count(Priority.P2):
             state.ageing.rest(Priority.P2)
+
+
+def _taken(running: Running, event: Left) -> tuple[int, int]:
+    """The prompt and the answer that it held in the engine."""
+    usage = event.usage
+    if usage is None:
+        return running.load.prompt_tokens, running.tokens_seen
+    return usage.prompt_tokens, usage.output_tokens
 
 
 def _tokens_left(running: Running, event: Left) -> int:

@@ -63,6 +63,8 @@ def start(state: State, waiting: Waiting, at: float) -> None:
     request = waiting.request
     if state.places.standing(request) is not Standing.TURN:
         state.ageing.start_newcomer(request.priority, at)
+    # Before it leaves the queue: its tenant is still in the ring, and keeps its place there.
+    state.fair.charge(request.id, request.priority, request.tenant, waiting.load)
     state.queues.remove(request.id)
     limit = state.box.limits.requests(request.priority)
     demoted = state.places.start(request, waiting.load.prompt_tokens, limit)

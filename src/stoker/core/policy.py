@@ -5,7 +5,11 @@ Nothing here is learned; learned ceilings are `Limits`, physical ones `Capacity`
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+SHARES_MAX = 0.95
+"""Of a class, what may be reserved for tenants by name, all together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +96,10 @@ class Policy:
     """Wait after which the oldest P1 request goes before P0."""
     age_p2_s: float = 120.0
     """Wait after which the oldest background request goes before P1."""
+
+    tenant_shares: Mapping[str, float] = field(default_factory=dict)
+    """Tenant to the share of a class that it gets while others have work: `{"nightly" = 0.05}`. It
+    gets everything when they have none. Tenants that are not named divide the rest evenly."""
 
     def reserve(self, capacity_requests: int) -> tuple[int, int]:
         """Slots kept for P0, and for P0 and P1 together; an engine of one slot keeps none."""

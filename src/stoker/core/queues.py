@@ -1,8 +1,9 @@
-"""The waiting requests: two first-come queues per class, with removal from the middle.
+"""The waiting requests: per class and tenant two first-come queues, with removal from the middle.
 
-Sessions whose turn it is wait apart from newcomers. Owns order only: who of the two goes first is
-`order.py`, who may start is `admission.py`, when a class goes before another is the scheduler's. A
-dict keeps insertion order, so ties break on arrival and nothing depends on a set.
+Sessions whose turn it is wait apart from newcomers. Owns order only: which tenant goes first is
+`fair_share.py`, who of the two goes first is `order.py`, who may start is `admission.py`, when a
+class goes before another is the scheduler's. A dict keeps insertion order, so ties break on arrival
+and nothing depends on a set.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from stoker.core.fair_share import FairShares
 from stoker.core.load import Load
 from stoker.core.reasons import Reason
 from stoker.core.work import Priority, Request, RequestId
@@ -27,19 +29,27 @@ class Waiting:
     """Sent back to the store and not gone yet."""
 
 
-class ClassQueues:
-    """Turns and newcomers of three classes. Every operation but `position` is O(1)."""
+_Line = dict[str, dict[RequestId, Waiting]]
+"""Those who wait of each tenant; a tenant of whom nobody waits is not in it."""
 
-    def __init__(self) -> None:
-        self._turns: dict[Priority, dict[RequestId, Waiting]] = {p: {} for p in Priority}
-        self._newcomers: dict[Priority, dict[RequestId, Waiting]] = {p: {} for p in Priority}
-        self._class_of: dict[RequestId, Priority] = {}
+
+class ClassQueues:
+    """Turns and newcomers of three classes. Every operation but `position` is O(1), and with
+    several tenants in a class, finding the first of them is linear in their number.
+    """
+
+    def __init__(self, fair: FairShares | None = None) -> None:
+        self._fair = fair or FairShares({})
+        self._turns: dict[Priority, _Line] = {p: {} for p in Priority}
+        self._newcomers: dict[Priority, _Line] = {p: {} for p in Priority}
+        self._request_of: dict[RequestId, Request] = {}
+        self._counts = [0, 0, 0]
 
     def __len__(self) -> int:
-        return len(self._class_of)
+        return len(self._request_of)
 
     def __contains__(self, id: RequestId) -> bool:
-        return id in self._class_of
+        return id in self._request_of
 
     def __iter__(self) -> Iterator[Waiting]:
         for priority in Priority:
@@ -47,43 +57,77 @@ class ClassQueues:
 
     def push(self, waiting: Waiting, *, is_turn: bool = False) -> None:
         request = waiting.request
-        assert request.id not in self._class_of, f"{request.id} is waiting already"
-        self._class_of[request.id] = request.priority
-        queues = self._turns if is_turn else self._newcomers
-        queues[request.priority][request.id] = waiting
+        assert request.id not in self._request_of, f"{request.id} is waiting already"
+        self._request_of[request.id] = request
+        self._counts[request.priority] += 1
+        line = (self._turns if is_turn else self._newcomers)[request.priority]
+        queue = line.get(request.tenant)
+        if queue is None:
+            queue = line[request.tenant] = {}
+        queue[request.id] = waiting
+        self._fair.of(request.priority).want(request.tenant)
 
     def move(self, id: RequestId, *, is_turn: bool) -> None:
-        """To the end of the turns, or of the newcomers."""
+        """To the end of the turns, or of the newcomers, of its tenant."""
+        request = self._request_of[id]
+        fair = self._fair.of(request.priority)
+        fair.want(request.tenant)  # or a tenant with one request would lose its place in the ring
         waiting = self.remove(id)
-        assert waiting is not None, f"{id} does not wait"
+        assert waiting is not None
         self.push(waiting, is_turn=is_turn)
+        fair.unwant(request.tenant)
 
     def remove(self, id: RequestId) -> Waiting | None:
-        priority = self._class_of.pop(id, None)
-        if priority is None:
+        request = self._request_of.pop(id, None)
+        if request is None:
             return None
-        turn = self._turns[priority].pop(id, None)
-        return turn or self._newcomers[priority].pop(id)
+        priority, tenant = request.priority, request.tenant
+        self._counts[priority] -= 1
+        self._fair.of(priority).unwant(tenant)
+        line = self._turns[priority]
+        if id not in line.get(tenant, ()):
+            line = self._newcomers[priority]
+        waiting = line[tenant].pop(id)
+        if not line[tenant]:
+            del line[tenant]
+        return waiting
 
     def get(self, id: RequestId) -> Waiting | None:
-        priority = self._class_of.get(id)
-        if priority is None:
+        request = self._request_of.get(id)
+        if request is None:
             return None
-        return self._turns[priority].get(id) or self._newcomers[priority][id]
+        turns = self._turns[request.priority].get(request.tenant, {})
+        return turns.get(id) or self._newcomers[request.priority][request.tenant][id]
 
     def first_turn(self, priority: Priority) -> Waiting | None:
-        return next(iter(self._turns[priority].values()), None)
+        return self._first(self._turns[priority], priority)
 
     def first_newcomer(self, priority: Priority) -> Waiting | None:
-        return next(iter(self._newcomers[priority].values()), None)
+        return self._first(self._newcomers[priority], priority)
+
+    def _first(self, line: _Line, priority: Priority) -> Waiting | None:
+        if not line:
+            return None
+        tenant = next(iter(line)) if len(line) == 1 else self._fair.of(priority).first(line)
+        return next(iter(line[tenant].values()))
 
     def count(self, priority: Priority) -> int:
-        return len(self._turns[priority]) + len(self._newcomers[priority])
+        return self._counts[priority]
+
+    def count_of(self, priority: Priority, tenant: str) -> int:
+        """How many of one tenant wait."""
+        lines = (self._turns[priority], self._newcomers[priority])
+        return sum(len(line.get(tenant, ())) for line in lines)
 
     def of_class(self, priority: Priority) -> list[Waiting]:
-        return [*self._turns[priority].values(), *self._newcomers[priority].values()]
+        lines = (self._turns[priority], self._newcomers[priority])
+        return [one for line in lines for queue in line.values() for one in queue.values()]
 
     def position(self, id: RequestId) -> int:
-        """How many of its own class are before it. O(n): for people, not for decisions."""
-        queue = self.of_class(self._class_of[id])
-        return next(index for index, waiting in enumerate(queue) if waiting.request.id == id)
+        """How many of its own class and tenant are before it. O(n): for people, not for decisions;
+        what other tenants have before it changes with every turn.
+        """
+        request = self._request_of[id]
+        lines = (self._turns[request.priority], self._newcomers[request.priority])
+        ids = [other for line in lines for other in line.get(request.tenant, ())]
+        return ids.index(id)

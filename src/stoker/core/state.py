@@ -12,6 +12,7 @@ from stoker.core.ageing import Ageing
 from stoker.core.beside_p0 import BesideP0
 from stoker.core.box import Box
 from stoker.core.claims import Claims
+from stoker.core.fair_share import FairShares
 from stoker.core.hold import P0Hold
 from stoker.core.host_guard import HostGuard
 from stoker.core.learning import Learning
@@ -41,7 +42,8 @@ class State:
         self.box = Box(capacity)
         self.guard = HostGuard(policy)
         self.ledger = Ledger()
-        self.queues = ClassQueues()
+        self.fair = FairShares(policy.tenant_shares)
+        self.queues = ClassQueues(self.fair)
         self.hold = P0Hold(policy.p0_linger_s)
         self.ageing = Ageing(policy)
         self.waits = Waits(policy)
@@ -62,7 +64,7 @@ class State:
             self.meter,
         )
         self.stories = Stories()
-        self.claims = Claims()
+        self.claims = Claims(self.fair.of(Priority.P2))
         self.p2_order = P2Order()
         self.sharing = Sharing()
         self.places = Places(policy.session_ttl_max_s)

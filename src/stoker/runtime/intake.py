@@ -45,6 +45,10 @@ class Inference:
     """Seconds from acceptance within which it must have finished."""
 
 
+RESERVED_TENANTS = "stoker:"
+"""Names that begin so belong to parts of Stoker, such as the memory server."""
+
+
 def parse(
     body: bytes | Mapping[str, Any],
     *,
@@ -56,6 +60,8 @@ def parse(
     choice: ClassChoice | None = None,
 ) -> Inference:
     """Read a body. `now` is monotonic. Raises `InvalidRequest` naming the field.
+
+    `tenant` is whose it is, whatever the body says; without it the body may say.
 
     With `choice` the caller picks the class, `priority` is only the default, and `service_tier` is
     ours: engines differ in which tiers they tolerate.
@@ -74,7 +80,7 @@ def parse(
         prompt_bytes=_prompt_bytes(fields, surface, len(raw)),
         max_tokens=_max_tokens(fields) if surface.is_generating else 0,
         family=owned.family or _family(fields, endpoint, opening.system),
-        tenant=owned.tenant or tenant,
+        tenant=tenant or _own_tenant(owned),
         session=owned.session or _session(fields, surface, opening),
         deadline_at=None if owned.deadline_s is None else now + owned.deadline_s,
     )
@@ -87,6 +93,16 @@ def parse(
         run_at=owned.run_at,
         deadline_s=owned.deadline_s,
     )
+
+
+def _own_tenant(owned: _Owned) -> str:
+    tenant = owned.tenant or ""
+    if tenant.startswith(RESERVED_TENANTS):
+        raise InvalidRequest(
+            f"tenants that begin with {RESERVED_TENANTS!r} are Stoker's own; use another name",
+            param="stoker.tenant",
+        )
+    return tenant
 
 
 # ---------------------------------------------------------------------------- the wire shape

@@ -89,20 +89,25 @@ class JobRunner:
             tasks.create_task(self._renew_leases(), name="renew leases")
             while True:
                 asked = await self._asked.get()
-                for held in await self._claim(asked.count, asked.family):
+                for held in await self._claim(asked):
                     name = held.claimed.job.id
                     held.task = tasks.create_task(self._work(held), name=name)
 
     async def ping(self) -> None:
         """Tell the scheduler how many jobs could be claimed now."""
         self.counts = await self._store.counts()
-        available = self.counts[JobState.AVAILABLE]
-        self._dispatcher.tell(JobsAvailable(self._clock.monotonic(), available))
+        tenants = await self._store.waiting_tenants()
+        self._dispatcher.tell(
+            JobsAvailable(self._clock.monotonic(), self.counts[JobState.AVAILABLE], tenants)
+        )
 
-    def note_enqueued(self, count: int) -> None:
-        """New jobs are there; the exact number comes with the next ping."""
-        known = self._dispatcher.scheduler.state.claims.available
-        self._dispatcher.tell(JobsAvailable(self._clock.monotonic(), max(0, known) + count))
+    def note_enqueued(self, tenants: Mapping[str, int]) -> None:
+        """So many new jobs of each tenant are there; the exact numbers come with the next ping."""
+        claims = self._dispatcher.scheduler.state.claims
+        known = max(0, claims.available) + sum(tenants.values())
+        self._dispatcher.tell(
+            JobsAvailable(self._clock.monotonic(), known, claims.with_more(tenants))
+        )
 
     async def cancel(self, id: JobId) -> Job:
         """Cancel a job, wherever it is. Raises `NotFound`, or `Conflict` when it is over."""
@@ -115,17 +120,23 @@ class JobRunner:
 
     # ------------------------------------------------------------------ claiming and leases
 
-    async def _claim(self, count: int, family: str) -> list[_Held]:
+    async def _claim(self, asked: ClaimJobs) -> list[_Held]:
         rows: list[ClaimedJob] = []
         try:
             rows = await self._store.claim(
-                count, lease_s=self._lease_s, now=self._clock.wall(), family=family
+                asked.count,
+                lease_s=self._lease_s,
+                now=self._clock.wall(),
+                family=asked.family,
+                tenant=asked.tenant,
             )
         except StoreError as error:
             log.error("claim_failed", error=str(error))
         helds = [_Held(row) for row in rows]
         self._held |= {held.claimed.job.id: held for held in helds}
-        self._dispatcher.tell(JobsClaimed(self._clock.monotonic(), count, len(rows)))
+        self._dispatcher.tell(
+            JobsClaimed(self._clock.monotonic(), asked.count, len(rows), asked.tenant)
+        )
         return helds
 
     async def _renew_leases(self) -> None:
@@ -174,7 +185,7 @@ class JobRunner:
         finally:
             del self._held[job.id]
             if not held.has_arrived:
-                self._dispatcher.tell(JobsClaimed(self._clock.monotonic(), 1, 0))
+                self._dispatcher.tell(JobsClaimed(self._clock.monotonic(), 1, 0, job.tenant))
             self._waiters.wake([job.id])
 
     async def _attempt(self, held: _Held) -> None:
@@ -229,6 +240,7 @@ class JobRunner:
         return replace(
             inference.request,
             family=job.family or inference.request.family,
+            tenant=job.tenant,
             prompt_tokens=await self._prompt_tokens(claimed),
             preemptible=True,
             deadline_at=None,
@@ -268,7 +280,7 @@ class JobRunner:
             now=self._clock.wall(),
         )
         self._note_recorded(held, "released", is_ours=is_ours)
-        self.note_enqueued(1)
+        self.note_enqueued({held.claimed.job.tenant: 1})
 
     async def _settle_stopped(self, held: _Held) -> None:
         """A person cancelled it, or the lease went to somebody else."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -25,6 +26,8 @@ class P2Submission:
     batch: str | None = None
     deadline_at: float | None = None
     """Wall seconds by which it must have finished, whatever its body allows."""
+    tenant: str = ""
+    """Whose it is, whatever its body says; without it the body may say."""
 
 
 class Submitter:
@@ -52,7 +55,8 @@ class Submitter:
         now = self._clock.wall()
         jobs = [self._new_job(submission, now) for submission in submissions]
         enqueued = await self._store.enqueue(jobs, now=now)
-        self._runner.note_enqueued(sum(one.is_new for one in enqueued))
+        new = Counter(job.tenant for job, one in zip(jobs, enqueued, strict=True) if one.is_new)
+        self._runner.note_enqueued(new)
         return enqueued
 
     def _new_job(self, submission: P2Submission, now: float) -> NewJob:
@@ -63,6 +67,7 @@ class Submitter:
             priority=Priority.P2,
             request_id=RequestId(id),
             now=self._clock.monotonic(),
+            tenant=submission.tenant,
         )
         if submission.key is not None and not 0 < len(submission.key) <= KEY_MAX:
             raise InvalidRequest(
@@ -78,6 +83,7 @@ class Submitter:
             run_at=inference.run_at,
             deadline_at=self._deadline_at(submission, inference, now),
             max_attempts=self._max_attempts,
+            tenant=inference.request.tenant,
         )
 
     def _deadline_at(

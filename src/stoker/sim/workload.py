@@ -185,6 +185,7 @@ class Backlog:
         self._weights = [kind.weight for kind in load.kinds]
         self.taken = 0
         self.has_families = len({kind.family for kind in load.kinds}) > 1
+        self.has_tenants = load.tenants > 1
 
     def take(self) -> SimRequest:
         """The next job, as long as jobs of this time are."""

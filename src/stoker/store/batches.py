@@ -118,10 +118,12 @@ class SqliteBatchStore:
 
         return await self._reader.submit(read)
 
-    async def line_ends(self, keys: Sequence[str]) -> list[LineEnd]:
-        return await self._reader.submit(
-            lambda db: [_to_end(row) for row in _run(db, "line_ends", keys=json.dumps(keys))]
-        )
+    async def line_ends(self, keys: Sequence[str], *, batch: str) -> list[LineEnd]:
+        def read(db: sqlite3.Connection) -> list[LineEnd]:
+            rows = _run(db, "line_ends", keys=json.dumps(keys), batch=batch)
+            return [_to_end(row) for row in rows]
+
+        return await self._reader.submit(read)
 
     async def cancel_waiting(self, batch: str, *, now: float, limit: int) -> list[JobId]:
         def write(db: sqlite3.Connection) -> list[JobId]:
@@ -179,7 +181,8 @@ def _hide(connection: sqlite3.Connection, id: str, tenant: str) -> None:
 
 
 def _show(connection: sqlite3.Connection, file: StoredFile) -> None:
-    _run(connection, "show_file", **_file_values(file))
+    if not _run(connection, "show_file", **_file_values(file)):
+        raise NotFound(f"no such file: {file.id}; it was dropped before it was shown")
 
 
 def _file_values(file: StoredFile) -> dict[str, object]:

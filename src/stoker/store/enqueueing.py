@@ -17,18 +17,18 @@ from stoker.store.queries import query
 
 def enqueue(connection: sqlite3.Connection, jobs: Sequence[NewJob], now: float) -> list[Enqueued]:
     """Insert all or none, in order. Raises `Conflict`."""
-    known = _known_uses(connection, [job.key for job in jobs if job.key is not None])
+    known = _known_uses(connection, [(job.tenant, job.key) for job in jobs if job.key is not None])
     fresh: list[_Fresh] = []
     answers: list[Enqueued] = []
     for job in jobs:
         use = None if job.key is None else _Use(job.id, _digest(job))
-        first = None if job.key is None else known.get(job.key)
+        first = None if job.key is None else known.get((job.tenant, job.key))
         if use is not None and first is not None:
             _check_same(job, use, first)
             answers.append(Enqueued(first.id, is_new=False))
             continue
         if job.key is not None and use is not None:
-            known[job.key] = use
+            known[job.tenant, job.key] = use
         fresh.append(_Fresh(job, use))
         answers.append(Enqueued(job.id, is_new=True))
     _insert(connection, fresh, now)
@@ -49,11 +49,13 @@ class _Fresh:
     use: _Use | None
 
 
-def _known_uses(connection: sqlite3.Connection, keys: Sequence[str]) -> dict[str, _Use]:
+def _known_uses(
+    connection: sqlite3.Connection, keys: Sequence[tuple[str, str]]
+) -> dict[tuple[str, str], _Use]:
     if not keys:
         return {}
     rows = connection.execute(query("known_keys"), {"keys": json.dumps(keys)})
-    return {row["key"]: _Use(row["job_id"], row["body_hash"]) for row in rows}
+    return {(row["tenant"], row["key"]): _Use(row["job_id"], row["body_hash"]) for row in rows}
 
 
 def _digest(job: NewJob) -> bytes:
@@ -102,4 +104,5 @@ def _row(seq: int, new: _Fresh, now: float) -> tuple[object, ...]:
         job.deadline_at,
         now,
         job.engine,
+        job.tenant,
     )

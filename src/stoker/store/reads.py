@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
+from collections import Counter
+from collections.abc import Sequence
 
 from stoker.core.errors import NotFound
 from stoker.core.jobs import JobState
@@ -38,33 +40,39 @@ def body(connection: sqlite3.Connection, id: JobId) -> bytes:
 
 def list_jobs(
     connection: sqlite3.Connection,
+    *,
     state: JobState | None,
     batch: str | None,
+    tenant: str | None,
     limit: int,
     before: JobId | None,
 ) -> list[Job]:
     """Newest first."""
+    # A name in the condition: the index holds only tenants that have one.
     # Written out for each combination: `:state IS NULL OR state = :state` would hide the index.
     conditions = {
         "state = :state": None if state is None else state.value,
         "batch = :batch": batch,
+        ("tenant <> '' AND tenant = :tenant" if tenant else "tenant = :tenant"): tenant,
         "seq < :seq": None if before is None else find(connection, before)["seq"],
     }
     wanted = [condition for condition, value in conditions.items() if value is not None]
     where = f"WHERE {' AND '.join(wanted)}" if wanted else ""
-    state_value, batch_value, seq = conditions.values()
-    values = {"state": state_value, "batch": batch_value, "seq": seq, "limit": max(0, limit)}
+    values = {condition.rpartition(":")[2]: value for condition, value in conditions.items()} | {
+        "limit": max(0, limit)
+    }
     sql = f"SELECT * FROM jobs {where} ORDER BY seq DESC LIMIT :limit"
     return [to_job(row) for row in connection.execute(sql, values)]
 
 
-def counts(connection: sqlite3.Connection, batch: str | None) -> dict[JobState, int]:
-    """Jobs per state; every state is there."""
-    name = "counts" if batch is None else "batch_counts"
-    found = {
-        JobState(row["state"]): row["jobs"]
-        for row in connection.execute(query(name), {"batch": batch})
-    }
+def counts(
+    connection: sqlite3.Connection, batch: str | None, tenant: str | None
+) -> dict[JobState, int]:
+    """Jobs per state, of one batch or of one tenant; every state is there."""
+    name = "counts" if tenant is None else "tenant_counts"
+    values = {"batch": batch, "tenant": tenant}
+    rows = connection.execute(query(name if batch is None else "batch_counts"), values)
+    found = {JobState(row["state"]): row["jobs"] for row in rows}
     return {state: found.get(state, 0) for state in JobState}
 
 
@@ -73,5 +81,14 @@ def counts_by_engine(connection: sqlite3.Connection) -> dict[str, dict[JobState,
     found: dict[str, dict[JobState, int]] = {}
     for row in connection.execute(query("counts_by_engine")):
         of_engine = found.setdefault(row["engine"], dict.fromkeys(JobState, 0))
-        of_engine[JobState(row["state"])] = row["jobs"]
+        of_engine[JobState(row["state"])] += row["jobs"]
     return found
+
+
+def waiting_tenants(connection: sqlite3.Connection, engines: Sequence[str]) -> dict[str, int]:
+    """Available jobs of each tenant that has any."""
+    found: Counter[str] = Counter()
+    for engine in engines:
+        for row in connection.execute(query("waiting_tenants"), {"engine": engine}):
+            found[row["tenant"]] += row["jobs"]
+    return dict(sorted(found.items()))

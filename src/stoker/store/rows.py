@@ -30,6 +30,7 @@ def to_job(row: sqlite3.Row) -> Job:
         usage=_usage(row),
         is_cancel_requested=bool(row["cancel_requested"]),
         engine=row["engine"],
+        tenant=row["tenant"],
     )
 
 

@@ -73,8 +73,9 @@ class SqliteJobStore:
         now: float,
         family: str = "",
         engines: Sequence[str] = ("",),
+        tenant: str | None = None,
     ) -> list[ClaimedJob]:
-        wanted = writes.Wanted(count, family, engines)
+        wanted = writes.Wanted(count, family, engines, tenant)
         return await self._writer.submit(lambda db: writes.claim(db, wanted, now + lease_s, now))
 
     async def renew(
@@ -144,15 +145,23 @@ class SqliteJobStore:
         *,
         state: JobState | None = None,
         batch: str | None = None,
+        tenant: str | None = None,
         limit: int = 100,
         before: JobId | None = None,
     ) -> list[Job]:
         return await self._reader.submit(
-            lambda db: reads.list_jobs(db, state, batch, limit, before)
+            lambda db: reads.list_jobs(
+                db, state=state, batch=batch, tenant=tenant, limit=limit, before=before
+            )
         )
 
-    async def counts(self, *, batch: str | None = None) -> Mapping[JobState, int]:
-        return await self._reader.submit(lambda db: reads.counts(db, batch))
+    async def counts(
+        self, *, batch: str | None = None, tenant: str | None = None
+    ) -> Mapping[JobState, int]:
+        return await self._reader.submit(lambda db: reads.counts(db, batch, tenant))
 
     async def counts_by_engine(self) -> Mapping[str, Mapping[JobState, int]]:
         return await self._reader.submit(reads.counts_by_engine)
+
+    async def waiting_tenants(self, engines: Sequence[str] = ("",)) -> Mapping[str, int]:
+        return await self._reader.submit(lambda db: reads.waiting_tenants(db, engines))

@@ -20,28 +20,35 @@ from stoker.store.rows import to_claimed, to_job
 
 Held = tuple[JobId, str]
 
+_CLAIMABLE = ("claimable", "claimable_of_family")
+_CLAIMABLE_OF_TENANT = ("claimable_of_tenant", "claimable_of_tenant_family")
+
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What a claim asks for: so many jobs of these engines, those of `family` first."""
+    """What a claim asks for: so many jobs of these engines, those of `family` first, and only those
+    of `tenant`, if that is named.
+    """
 
     count: int
     family: str
     engines: Sequence[str]
+    tenant: str | None
 
 
 def claim(
     connection: sqlite3.Connection, wanted: Wanted, lease_until: float, now: float
 ) -> list[ClaimedJob]:
     """Move available jobs to running and read them with their payloads: those of `family` first,
-    if one is named, then the oldest.
+    if one is named, then the oldest; of one tenant only, if that is named.
     """
     count = max(0, wanted.count)
     seqs: list[int] = []
+    any_family, of_family = _CLAIMABLE if wanted.tenant is None else _CLAIMABLE_OF_TENANT
     if wanted.family:
-        seqs = _claimable(connection, "claimable_of_family", wanted)
+        seqs = _claimable(connection, of_family, wanted)
     if len(seqs) < count:
-        oldest = _claimable(connection, "claimable", wanted)
+        oldest = _claimable(connection, any_family, wanted)
         seqs += [seq for seq in oldest if seq not in seqs][: count - len(seqs)]
     if not seqs:
         return []
@@ -52,11 +59,12 @@ def claim(
 
 def _claimable(connection: sqlite3.Connection, name: str, wanted: Wanted) -> list[int]:
     """The first waiting jobs of these engines together."""
-    count, family = max(0, wanted.count), wanted.family
+    count = max(0, wanted.count)
+    which = {"family": wanted.family, "tenant": wanted.tenant, "count": count}
     seqs = [
         row["seq"]
         for engine in wanted.engines
-        for row in _run(connection, name, engine=engine, family=family, count=count)
+        for row in _run(connection, name, engine=engine, **which)
     ]
     return sorted(seqs)[:count]
 

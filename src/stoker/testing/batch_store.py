@@ -32,6 +32,8 @@ class InMemoryBatchStore:
         self._hidden.add(file.id)
 
     async def show_file(self, file: StoredFile) -> None:
+        if file.id not in self._files:
+            raise NotFound(f"no such file: {file.id}; it was dropped before it was shown")
         self._files[file.id] = file
         self._hidden.discard(file.id)
 
@@ -135,8 +137,8 @@ class InMemoryBatchStore:
             found[batch.status] += 1
         return found
 
-    async def line_ends(self, keys: Sequence[str]) -> list[LineEnd]:
-        jobs = [job for job in await self._jobs.list_jobs(limit=_ALL) if job.key in keys]
+    async def line_ends(self, keys: Sequence[str], *, batch: str) -> list[LineEnd]:
+        jobs = await self._jobs.list_jobs(batch=batch, limit=_ALL)
         return [
             LineEnd(
                 key=job.key or "",
@@ -148,6 +150,7 @@ class InMemoryBatchStore:
                 result=await self._jobs.result(job.id),
             )
             for job in jobs
+            if job.key in keys
         ]
 
     async def cancel_waiting(self, batch: str, *, now: float, limit: int) -> list[JobId]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -58,11 +59,14 @@ class InMemoryJobStore:
         now: float,
         family: str = "",
         engines: Sequence[str] = ("",),
+        tenant: str | None = None,
     ) -> list[ClaimedJob]:
         waiting = [
             row
             for row in self._all().values()
-            if row.job.state is JobState.AVAILABLE and row.job.engine in engines
+            if row.job.state is JobState.AVAILABLE
+            and row.job.engine in engines
+            and tenant in {None, row.job.tenant}
         ]
         if family:
             waiting.sort(key=lambda row: row.job.family != family)
@@ -229,6 +233,7 @@ class InMemoryJobStore:
         *,
         state: JobState | None = None,
         batch: str | None = None,
+        tenant: str | None = None,
         limit: int = 100,
         before: JobId | None = None,
     ) -> list[Job]:
@@ -238,14 +243,18 @@ class InMemoryJobStore:
         found = [
             job
             for job in reversed(jobs)
-            if state in {None, job.state} and (batch is None or job.batch == batch)
+            if state in {None, job.state}
+            and (batch is None or job.batch == batch)
+            and tenant in {None, job.tenant}
         ]
         return found[: max(0, limit)]
 
-    async def counts(self, *, batch: str | None = None) -> Mapping[JobState, int]:
+    async def counts(
+        self, *, batch: str | None = None, tenant: str | None = None
+    ) -> Mapping[JobState, int]:
         found = dict.fromkeys(JobState, 0)
         for row in self._all().values():
-            if batch is None or row.job.batch == batch:
+            if batch in {None, row.job.batch} and tenant in {None, row.job.tenant}:
                 found[row.job.state] += 1
         return found
 
@@ -255,6 +264,11 @@ class InMemoryJobStore:
             of_engine = found.setdefault(row.job.engine, dict.fromkeys(JobState, 0))
             of_engine[row.job.state] += 1
         return found
+
+    async def waiting_tenants(self, engines: Sequence[str] = ("",)) -> Mapping[str, int]:
+        jobs = [row.job for row in self._all().values() if row.job.engine in engines]
+        found = Counter(job.tenant for job in jobs if job.state is JobState.AVAILABLE)
+        return dict(sorted(found.items()))
 
     def _all(self) -> dict[JobId, _Row]:
         if not self._is_open:
@@ -273,7 +287,8 @@ class InMemoryJobStore:
 
     def _enqueue_one(self, new: NewJob, added: list[_Row], now: float) -> Enqueued:
         rows = [*self._all().values(), *added] if new.key is not None else []
-        known = next((row for row in rows if row.job.key == new.key), None)
+        own = (new.tenant, new.key)
+        known = next((row for row in rows if (row.job.tenant, row.job.key) == own), None)
         if known is not None:
             if (known.job.endpoint, known.body) != (new.endpoint, new.body):
                 raise Conflict(
@@ -339,4 +354,5 @@ def _first_life(new: NewJob, now: float) -> Job:
         usage=None,
         is_cancel_requested=False,
         engine=new.engine,
+        tenant=new.tenant,
     )

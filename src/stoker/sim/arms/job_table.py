@@ -8,6 +8,7 @@ at the time when it starts.
 from __future__ import annotations
 
 from bisect import insort
+from collections import Counter
 from dataclasses import dataclass, field
 
 from stoker.sim.work import SimRequest
@@ -33,12 +34,20 @@ class JobTable:
     def __len__(self) -> int:
         return len(self._rows)
 
-    def claim(self, count: int, family: str) -> list[Row]:
-        """Take rows: those of the family first, then the oldest."""
+    @property
+    def tenants(self) -> dict[str, int]:
+        """How many rows of each tenant lie here."""
+        return Counter(row.request.tenant for row in self._rows)
+
+    def claim(self, count: int, family: str, tenant: str | None = None) -> list[Row]:
+        """Take rows: those of the family first, then the oldest; of one tenant, if it is named."""
         self._fill(count)
+        rows = self._rows
+        if tenant is not None:
+            rows = [row for row in rows if row.request.tenant == tenant]
         # A stable sort: within the family, and within the rest, the oldest come first.
-        first = sorted(self._rows, key=lambda row: row.request.family != family) if family else None
-        taken = sorted((first or self._rows)[:count])
+        first = sorted(rows, key=lambda row: row.request.family != family) if family else None
+        taken = sorted((first or rows)[:count])
         places = {row.place for row in taken}
         self._rows = [row for row in self._rows if row.place not in places]
         return taken
@@ -46,6 +55,10 @@ class JobTable:
     def give_back(self, request: SimRequest, kept_tokens: int) -> None:
         """Put a job back at its old place."""
         insort(self._rows, Row(place_of(request), kept_tokens, request))
+
+    def fill(self) -> None:
+        """Let rows to choose from lie here."""
+        self._fill(0)
 
     def _fill(self, count: int) -> None:
         backlog = self._backlog

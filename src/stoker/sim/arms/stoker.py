@@ -7,6 +7,7 @@ periodic reports the engine monitor's. Only bytes and tasks are missing.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from stoker.core.actions import Abort, Action, ClaimJobs, Dispatch, Preempt, Reject
@@ -208,8 +209,13 @@ class StokerArm:
             self._tell(Progressed(self._world.kernel.now, tokens))
 
     def _ping(self) -> None:
-        available = ENDLESS if self._world.backlog is not None else len(self._table)
-        self._tell(JobsAvailable(self._world.kernel.now, available))
+        backlog = self._world.backlog
+        available = ENDLESS if backlog is not None else len(self._table)
+        tenants: Mapping[str, int] = {}
+        if backlog is not None and backlog.has_tenants:
+            self._table.fill()
+            tenants = self._table.tenants
+        self._tell(JobsAvailable(self._world.kernel.now, available, tenants))
 
     def _step(self) -> None:
         """One tick of the control loop."""
@@ -255,8 +261,8 @@ class StokerArm:
                 ticket = self.tickets[id]
                 ticket.is_running = True
                 self._world.submit(ticket.request, engine_priority=ticket.core.priority * 5)
-            case ClaimJobs(count=count, family=family):
-                self._claim(count, family)
+            case ClaimJobs():
+                self._claim(action)
             case Preempt(id=id):
                 self._preempt(self.tickets[id])
             case Reject(id=id):
@@ -280,9 +286,9 @@ class StokerArm:
 
     # ------------------------------------------------------------------ the job runner
 
-    def _claim(self, count: int, family: str) -> None:
-        rows = self._table.claim(count, family)
-        self._tell(JobsClaimed(self._world.kernel.now, count, len(rows)))
+    def _claim(self, asked: ClaimJobs) -> None:
+        rows = self._table.claim(asked.count, asked.family, asked.tenant)
+        self._tell(JobsClaimed(self._world.kernel.now, asked.count, len(rows), asked.tenant))
         for row in rows:
             self._enter(row.request, self._core_job(row.request, row.kept_tokens))
 
@@ -296,7 +302,9 @@ class StokerArm:
     def _give_back(self, request: SimRequest, kept: int) -> None:
         self._table.give_back(request, kept)
         available = max(0, self.scheduler.state.claims.available)
-        self._tell(JobsAvailable(self._world.kernel.now, available + 1))
+        claims = self.scheduler.state.claims
+        tenants = claims.with_more({request.tenant: 1}) if claims.tenants else {}
+        self._tell(JobsAvailable(self._world.kernel.now, available + 1, tenants))
 
     def _promote(self, request: SimRequest) -> None:
         self._delayed -= 1

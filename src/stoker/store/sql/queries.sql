@@ -2,15 +2,19 @@
 -- their index: should a later migration drop it, they fail loudly instead of scanning.
 
 -- name: known_keys
-SELECT key, job_id, body_hash FROM jobs WHERE key IN (SELECT value FROM json_each(:keys));
+SELECT tenant, jobs.key, job_id, body_hash FROM json_each(:keys) AS wanted
+CROSS JOIN jobs INDEXED BY jobs_key
+WHERE jobs.key IS NOT NULL
+  AND jobs.tenant = json_extract(wanted.value, '$[0]')
+  AND jobs.key = json_extract(wanted.value, '$[1]');
 
 -- name: last_seq
 SELECT coalesce(max(seq), 0) FROM jobs;
 
 -- name: insert_job
 INSERT INTO jobs (seq, job_id, key, body_hash, state, endpoint, family, batch,
-                  max_attempts, run_at, deadline_at, created_at, engine)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+                  max_attempts, run_at, deadline_at, created_at, engine, tenant)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: insert_body
 INSERT INTO bodies (seq, body) VALUES (?, ?);
@@ -22,6 +26,15 @@ WHERE state = 'available' AND engine = :engine ORDER BY seq LIMIT :count;
 -- name: claimable_of_family
 SELECT seq FROM jobs INDEXED BY jobs_family
 WHERE state = 'available' AND engine = :engine AND family = :family ORDER BY seq LIMIT :count;
+
+-- name: claimable_of_tenant
+SELECT seq FROM jobs INDEXED BY jobs_tenant
+WHERE state = 'available' AND engine = :engine AND tenant = :tenant ORDER BY seq LIMIT :count;
+
+-- name: claimable_of_tenant_family
+SELECT seq FROM jobs INDEXED BY jobs_tenant_family
+WHERE state = 'available' AND engine = :engine AND tenant = :tenant AND family = :family
+ORDER BY seq LIMIT :count;
 
 -- name: claim
 UPDATE jobs
@@ -143,6 +156,12 @@ SELECT state, sum(jobs) AS jobs FROM counts GROUP BY state;
 -- name: counts_by_engine
 SELECT engine, state, jobs FROM counts;
 
+-- name: tenant_counts
+SELECT state, sum(jobs) AS jobs FROM counts WHERE tenant = :tenant GROUP BY state;
+
+-- name: waiting_tenants
+SELECT tenant, jobs FROM counts WHERE state = 'available' AND engine = :engine AND jobs > 0;
+
 -- name: batch_counts
 SELECT state, count(*) AS jobs FROM jobs INDEXED BY jobs_batch WHERE batch = :batch GROUP BY state;
 
@@ -153,7 +172,8 @@ VALUES (:file_id, :tenant, :purpose, :filename, :bytes, :created_at, :expires_at
 -- name: show_file
 UPDATE files
 SET purpose = :purpose, filename = :filename, bytes = :bytes, expires_at = :expires_at, is_ready = 1
-WHERE file_id = :file_id;
+WHERE file_id = :file_id
+RETURNING seq;
 
 -- name: file
 SELECT * FROM files WHERE file_id = :file_id AND is_ready = 1;
@@ -199,7 +219,7 @@ SELECT status, count(*) AS batches FROM batches INDEXED BY batches_status GROUP 
 
 -- name: line_ends
 SELECT jobs.*, result FROM jobs LEFT JOIN results USING (seq)
-WHERE key IN (SELECT value FROM json_each(:keys));
+WHERE key IN (SELECT value FROM json_each(:keys)) AND batch = :batch;
 
 -- name: cancel_waiting
 UPDATE jobs SET state = 'cancelled', finished_at = :now

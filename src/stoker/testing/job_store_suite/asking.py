@@ -198,3 +198,29 @@ class Asking:
             JobState.CANCELLED: 0,
             JobState.DISCARDED: 0,
         }
+
+    async def test_tenants_are_listed_and_counted_apart(self, store: JobStore) -> None:
+        await enqueued(store, "a1", "a2", tenant="a")
+        await enqueued(store, "b1", tenant="b")
+        await enqueued(store, "c1", tenant="c", run_at=99.0)
+        await store.claim(1, lease_s=LEASE_S, now=1.0, tenant="a")
+
+        assert names(await store.list_jobs(tenant="a")) == ["a2", "a1"]
+        assert names(await store.list_jobs(tenant="a", state=JobState.RUNNING)) == ["a1"]
+        assert await store.waiting_tenants() == {"a": 1, "b": 1}
+        of_a = await store.counts(tenant="a")
+        assert {state for state, count in of_a.items() if count} == {
+            JobState.RUNNING,
+            JobState.AVAILABLE,
+        }
+        assert sum((await store.counts(tenant="nobody")).values()) == 0
+
+    async def test_counts_of_tenants_follow_cancels_and_pruning(self, store: JobStore) -> None:
+        await enqueued(store, "a1", "a2", tenant="a")
+        await store.cancel(JobId("a1"), now=1.0)
+        assert (await store.counts(tenant="a"))[JobState.CANCELLED] == 1
+        assert await store.waiting_tenants() == {"a": 1}
+
+        await store.prune(finished_before=2.0, limit=9)
+
+        assert (await store.counts(tenant="a"))[JobState.CANCELLED] == 0

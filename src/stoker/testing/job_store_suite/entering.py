@@ -46,6 +46,35 @@ class Entering:
             error = await raised(Conflict, store.enqueue([new_job("b", key="k", **other)], now=1.0))
             assert error.code == "idempotency_conflict"
 
+    async def test_a_key_is_its_tenants_own(self, store: JobStore) -> None:
+        await store.enqueue([new_job("a", key="k", body=b"x", tenant="one")], now=0.0)
+
+        mine, known = await store.enqueue(
+            [
+                new_job("b", key="k", body=b"y", tenant="two"),
+                new_job("c", key="k", body=b"x", tenant="one"),
+            ],
+            now=1.0,
+        )
+
+        assert (mine.id, mine.is_new) == ("b", True)
+        assert (known.id, known.is_new) == ("a", False)
+        assert (await store.get(JobId("b"))).tenant == "two"
+
+    async def test_one_tenants_jobs_are_claimed_alone_and_its_family_first(
+        self, store: JobStore
+    ) -> None:
+        await enqueued(store, "a1", "a2", tenant="a", family="x")
+        await enqueued(store, "b1", tenant="b", family="x")
+        await enqueued(store, "b2", "b3", tenant="b", family="y")
+
+        of_family = await store.claim(1, lease_s=LEASE_S, now=1.0, family="y", tenant="b")
+        oldest = await store.claim(9, lease_s=LEASE_S, now=1.0, tenant="b")
+
+        assert [one.job.id for one in of_family] == ["b2"]
+        assert [one.job.id for one in oldest] == ["b1", "b3"]
+        assert await store.claim(9, lease_s=LEASE_S, now=1.0, tenant="b") == []
+
     async def test_a_key_still_names_its_job_after_it_finished(self, store: JobStore) -> None:
         await enqueued(store, "a", key="k", body=b"x")
         held = await claimed(store)

@@ -1,0 +1,160 @@
+"""What a tiny real model's claims are worth: `python benchmarks/bench_extract.py`.
+
+Gold conversations go in chunks through the embedded engine (SmolLM2-135M), and its answers through
+parsing, splitting and guards. Ends with 1 if an answer is lost or anything ungrounded is accepted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+import aiohttp
+
+from stoker.engines.embedded import EmbeddedEngine, EmbeddedSettings
+from stoker.memories import extract
+from stoker.memories.answers import NextStep, Outcome, parse
+from stoker.memories.extract import FULL, SMALL, Line, Variant
+from stoker.memories.grounding import Evidence, ungrounded
+from stoker.memories.guards import Verdict, judge, tally
+from stoker.memories.lexical import canonical
+from stoker.testing.conversations import conversations
+
+LINES_PER_CHUNK = 6
+
+
+@dataclass(slots=True)
+class Result:
+    outcomes: Counter[str] = field(default_factory=Counter)
+    verdicts: list[Verdict] = field(default_factory=list)
+    accepted: list[tuple[Verdict, Line]] = field(default_factory=list)
+    calls: int = 0
+    output_tokens: int = 0
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--chunks", type=int, default=40)
+    options = parser.parse_args()
+    return asyncio.run(measure(options.chunks))
+
+
+async def measure(count: int) -> int:
+    chunks = chunks_of(count)
+    is_good = True
+    with tempfile.TemporaryDirectory() as folder:
+        engine = EmbeddedEngine(EmbeddedSettings(slots=2), data=Path(folder))
+        await engine.start()
+        try:
+            for variant in (SMALL, FULL):
+                started = time.perf_counter()
+                result = await run(engine.url, chunks, variant)
+                is_good &= report(variant, result, len(chunks), time.perf_counter() - started)
+        finally:
+            await engine.stop()
+    return 0 if is_good else 1
+
+
+def chunks_of(count: int) -> list[tuple[Line, ...]]:
+    """Chunks as the planner makes them of a chat: some turns, with speakers and days."""
+    found: list[tuple[Line, ...]] = []
+    for told in conversations(count=20):
+        lines = [
+            Line(
+                turn.id,
+                turn.text,
+                turn.author,
+                said_on=datetime.fromtimestamp(turn.said_at, UTC).date(),
+            )
+            for turn in told.turns
+        ]
+        found += [
+            tuple(lines[start : start + LINES_PER_CHUNK])
+            for start in range(0, len(lines), LINES_PER_CHUNK)
+        ]
+    return found[:count]
+
+
+async def run(url: str, chunks: Sequence[tuple[Line, ...]], variant: Variant) -> Result:
+    result, waiting = Result(), asyncio.Queue[tuple[Line, ...]]()
+    for chunk in chunks:
+        waiting.put_nowait(chunk)
+    async with aiohttp.ClientSession() as session:
+
+        async def work() -> None:
+            while not waiting.empty():
+                chunk = waiting.get_nowait()
+                for half in await ask(session, url, chunk, variant, result):
+                    waiting.put_nowait(half)
+
+        async with asyncio.TaskGroup() as tasks:
+            for _ in range(2):
+                tasks.create_task(work())
+    return result
+
+
+async def ask(
+    session: aiohttp.ClientSession,
+    url: str,
+    chunk: tuple[Line, ...],
+    variant: Variant,
+    result: Result,
+) -> tuple[tuple[Line, ...], ...]:
+    """Take one answer in; the halves to ask again, if it was cut off."""
+    body = extract.request(chunk, variant=variant)
+    async with session.post(f"{url}/v1/chat/completions", json=body) as response:
+        answer = await response.json()
+    choice = answer["choices"][0]
+    result.calls += 1
+    result.output_tokens += answer["usage"]["completion_tokens"]
+    parsed = parse(choice["message"]["content"] or "", finish_reason=choice["finish_reason"])
+    result.outcomes[parsed.outcome.value] += 1
+    verdicts = judge(extract.claims(parsed.entries, variant), chunk)
+    result.verdicts += verdicts
+    by_id = {line.span_id: line for line in chunk}
+    result.accepted += [(each, by_id[each.span_id]) for each in verdicts if each.guard.is_accepted]
+    if parsed.next_step(sum(len(line.text) for line in chunk)) is NextStep.SPLIT:
+        return extract.split(chunk) or ()
+    return ()
+
+
+def report(variant: Variant, result: Result, chunks: int, took_s: float) -> bool:
+    total = sum(result.outcomes.values())
+    shares = ", ".join(
+        f"{outcome.value} {result.outcomes[outcome.value] / total:.0%}" for outcome in Outcome
+    )
+    print(
+        f"\n{variant.name}: {chunks} chunks, {result.calls} calls, {result.output_tokens} output "
+        f"tokens, {took_s:.0f} s; answers {shares}\n\n| verdict | claims |\n|---|---|"
+    )
+    for guard, count in tally(result.verdicts).most_common():
+        print(f"| {guard} | {count} |")
+    made_up = [each.statement for each, line in result.accepted if is_made_up(each, line)]
+    forms = [canonical(each.statement) for each, _ in result.accepted]
+    print(
+        f"\naccepted: {len(forms)}, different ones {len(set(forms))}; "
+        f"with an ungrounded number or name: {len(made_up)} {made_up[:3]}"
+    )
+    for verdict, line in result.accepted[:6]:
+        print(f"- {verdict.statement}  ← {line.author}: {line.text}")
+    return total == result.calls and not made_up
+
+
+def is_made_up(verdict: Verdict, line: Line) -> bool:
+    """Checked once more, against nothing but the line itself, its author and what it dates."""
+    when = "" if verdict.when is None else verdict.statement
+    evidence = Evidence((line.text, when), (line.author,), line.said_on)
+    found = ungrounded(verdict.statement, evidence)
+    return found is not None and found[0].value != "low_grounding"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
