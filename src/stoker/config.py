@@ -6,20 +6,18 @@ each field is its documentation: `describe()` reads it, and the reference page i
 
 from __future__ import annotations
 
-import ast
-import inspect
 import os
-import textwrap
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Literal, get_args, get_origin, get_type_hints
+from typing import Annotated, Literal, get_args, get_type_hints
 from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta
 
+from stoker.config_words import default_text, docs_of, in_words
 from stoker.core.errors import ConfigError
 from stoker.core.optimizer import OptimizerPolicy
 from stoker.core.policy import SHARES_MAX, Policy
@@ -323,7 +321,7 @@ _SECRETS = frozenset({"engine.api_key"})
 
 
 def _keys(cls: type, *, prefix: str) -> list[Key]:
-    hints, docs = get_type_hints(cls, include_extras=True), _docs(cls)
+    hints, docs = get_type_hints(cls, include_extras=True), docs_of(cls)
     found: list[Key] = []
     for item in fields(cls):
         hint, name = hints[item.name], prefix + item.name
@@ -331,8 +329,10 @@ def _keys(cls: type, *, prefix: str) -> list[Key]:
             found.extend(_keys(hint, prefix=name + "."))
         else:
             hint = _policy_range(item.name, hint) if cls is Policy else hint
-            default = "none" if item.default_factory is dict else _default_text(item.default)
-            found.append(Key(name, _words(hint), default, docs[item.name], hint, name in _SECRETS))
+            default = "none" if item.default_factory is dict else default_text(item.default)
+            found.append(
+                Key(name, in_words(hint), default, docs[item.name], hint, name in _SECRETS)
+            )
     return found
 
 
@@ -350,62 +350,3 @@ def _policy_range(name: str, hint: object) -> object:
         return Annotated[float, Meta(ge=1)]
     options = get_args(hint)  # of a key that may be unset, the first is its type
     return Annotated[options[0], Meta(ge=0)] | None if options else Annotated[hint, Meta(ge=0)]
-
-
-def _docs(cls: type) -> dict[str, str]:
-    """The strings under a class's fields."""
-    source = ast.parse(textwrap.dedent(inspect.getsource(cls))).body[0]
-    assert isinstance(source, ast.ClassDef)
-    docs: dict[str, str] = {}
-    for before, after in zip(source.body, source.body[1:], strict=False):
-        if not isinstance(before, ast.AnnAssign) or not isinstance(before.target, ast.Name):
-            continue
-        if isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant):
-            docs[before.target.id] = " ".join(str(after.value.value).split())
-    return docs
-
-
-def _default_text(value: object) -> str:
-    if value is MISSING:
-        return "~/.local/share/stoker"
-    if value is None:
-        return "not set"
-    if isinstance(value, bool):
-        return str(value).lower()
-    return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def _words(hint: object) -> str:
-    """A type in words: `an integer from 0 to 65535`."""
-    options = [option for option in get_args(hint) if option is not type(None)]
-    if get_origin(hint) is Annotated:
-        return _annotated_words(options[0], options[1])
-    if get_origin(hint) is Mapping:
-        return f"a table of names, each with {_words(options[1])}"
-    if get_origin(hint) is Literal:
-        return "one of " + ", ".join(str(option) for option in options)
-    if options:
-        return _words(options[0])
-    return _WORDS[hint]
-
-
-_WORDS: dict[object, str] = {
-    bool: "true or false",
-    int: "an integer",
-    float: "a number",
-    str: "text",
-    Path: "a path",
-}
-
-
-def _annotated_words(type_: object, meta: Meta) -> str:
-    words = _words(type_)
-    if meta.min_length is not None:
-        return "text that is not empty"
-    if meta.gt is not None:
-        words += f" above {meta.gt:g}"
-    if meta.lt is not None:
-        words += f" and below {meta.lt:g}"
-    if meta.ge is not None:
-        words += f" of at least {meta.ge:g}"
-    return words if meta.le is None else f"{words} and at most {meta.le:g}"
