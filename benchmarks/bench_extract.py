@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -43,21 +44,27 @@ class Result:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--chunks", type=int, default=40)
+    parser.add_argument("--variant", choices=[each.name for each in (SMALL, FULL)])
+    parser.add_argument("--limit-s", type=float, help="report what is done by then")
     options = parser.parse_args()
-    return asyncio.run(measure(options.chunks))
+    chosen = [each for each in (SMALL, FULL) if options.variant in {None, each.name}]
+    return asyncio.run(measure(options.chunks, chosen, options.limit_s))
 
 
-async def measure(count: int) -> int:
+async def measure(count: int, variants: Sequence[Variant], limit_s: float | None) -> int:
     chunks = chunks_of(count)
     is_good = True
     with tempfile.TemporaryDirectory() as folder:
         engine = EmbeddedEngine(EmbeddedSettings(slots=2), data=Path(folder))
         await engine.start()
         try:
-            for variant in (SMALL, FULL):
+            for variant in variants:
                 started = time.perf_counter()
-                result = await run(engine.url, chunks, variant)
-                is_good &= report(variant, result, len(chunks), time.perf_counter() - started)
+                result = Result()
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(limit_s):
+                        await run(engine.url, chunks, variant, result)
+                is_good &= report(variant, result, time.perf_counter() - started)
         finally:
             await engine.stop()
     return 0 if is_good else 1
@@ -83,8 +90,10 @@ def chunks_of(count: int) -> list[tuple[Line, ...]]:
     return found[:count]
 
 
-async def run(url: str, chunks: Sequence[tuple[Line, ...]], variant: Variant) -> Result:
-    result, waiting = Result(), asyncio.Queue[tuple[Line, ...]]()
+async def run(
+    url: str, chunks: Sequence[tuple[Line, ...]], variant: Variant, result: Result
+) -> None:
+    waiting = asyncio.Queue[tuple[Line, ...]]()
     for chunk in chunks:
         waiting.put_nowait(chunk)
     async with aiohttp.ClientSession() as session:
@@ -98,7 +107,6 @@ async def run(url: str, chunks: Sequence[tuple[Line, ...]], variant: Variant) ->
         async with asyncio.TaskGroup() as tasks:
             for _ in range(2):
                 tasks.create_task(work())
-    return result
 
 
 async def ask(
@@ -117,6 +125,7 @@ async def ask(
     result.output_tokens += answer["usage"]["completion_tokens"]
     parsed = parse(choice["message"]["content"] or "", finish_reason=choice["finish_reason"])
     result.outcomes[parsed.outcome.value] += 1
+    print(f"\r{variant.name}: {result.calls} calls", end="", file=sys.stderr, flush=True)
     verdicts = judge(extract.claims(parsed.entries, variant), chunk)
     result.verdicts += verdicts
     by_id = {line.span_id: line for line in chunk}
@@ -126,13 +135,14 @@ async def ask(
     return ()
 
 
-def report(variant: Variant, result: Result, chunks: int, took_s: float) -> bool:
+def report(variant: Variant, result: Result, took_s: float) -> bool:
     total = sum(result.outcomes.values())
     shares = ", ".join(
-        f"{outcome.value} {result.outcomes[outcome.value] / total:.0%}" for outcome in Outcome
+        f"{outcome.value} {result.outcomes[outcome.value] / max(1, total):.0%}"
+        for outcome in Outcome
     )
     print(
-        f"\n{variant.name}: {chunks} chunks, {result.calls} calls, {result.output_tokens} output "
+        f"\n{variant.name}: {result.calls} calls, {result.output_tokens} output "
         f"tokens, {took_s:.0f} s; answers {shares}\n\n| verdict | claims |\n|---|---|"
     )
     for guard, count in tally(result.verdicts).most_common():
@@ -145,7 +155,7 @@ def report(variant: Variant, result: Result, chunks: int, took_s: float) -> bool
     )
     for verdict, line in result.accepted[:6]:
         print(f"- {verdict.statement}  ← {line.author}: {line.text}")
-    return total == result.calls and not made_up
+    return 0 < total == result.calls and not made_up
 
 
 def is_made_up(verdict: Verdict, line: Line) -> bool:

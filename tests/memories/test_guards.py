@@ -235,3 +235,21 @@ def test_a_quote_is_found_where_it_stands_also_with_a_letter_changed(
         near = find_quote(changed, text)
         assert near is not None
         assert near.likeness >= 0.9
+
+
+@pytest.mark.parametrize(
+    ("statement", "text"),
+    [
+        ("Ben finds the choir calming after work.", "Not only fun: after work the choir calms me."),
+        ("Ben trains one's patience at yoga.", "I do yoga. Yoga trains one's patience, you know."),
+        ("Ben encourages Mira not to give up.", "Go on, Mira! Don't give up, you encourage me."),
+        ("Ben's car broke down on his way to work.", "My car broke down on my way to work."),
+        ("Ben can't eat dairy.", "Sadly I can't eat dairy. Any ideas?"),
+    ],
+)  # fmt: skip
+def test_sound_statements_in_other_words_pass(statement: str, text: str) -> None:
+    line = Line("a", text, "Ben", said_on=SAID_ON)
+
+    (found,) = judge([claim(statement, line=1)], [line, MIRA])
+
+    assert found.guard is Guard.ACCEPTED

@@ -133,6 +133,11 @@ _NEGATIONS: Final = frozenset(
         refuse refuses refused deny denies denied fail fails failed unable ain't"""
     )
 )
+_NEGATABLE: Final = re.compile(r"[a-z]+(?:n't)?(?:'\w+)?")
+_NO_NEGATION: Final = re.compile(
+    r"\bnot (?:just|only)\b|\bnot-[\w-]+|\bno (?:problem|doubt|matter|wonder)\b"
+    r"|\b(?:can't|cannot) wait\b|\bwhy not\b"
+)
 _OPPOSITES: Final = {
     stem(pair.split("/")[1])
     for pair in _list(
@@ -244,7 +249,7 @@ def quantities_in(plain: str) -> Iterator[tuple[float, str]]:
         unit = _UNITS.get(match["sign"] or match["unit"] or "", "")
         scale = _SCALES.get(match["unit"] or "", 1)
         yield (value * 1000, "") if unit == "k" else (value * scale, unit)
-    yield from _spelled(re.findall(r"[a-z]+", plain))
+    yield from _spelled(re.findall(r"[a-z]+(?:'[a-z]+)?", plain))
 
 
 def _spelled(found: list[str]) -> Iterator[tuple[float, str]]:
@@ -285,10 +290,14 @@ def names_in(text: str) -> tuple[set[str], set[str]]:
 
 
 def _is_negated(plain: str) -> bool:
-    found = re.findall(r"[a-z]+(?:n't)?(?:'\w+)?", plain)
-    turns = [word for word in found if word in _NEGATIONS or word.endswith("n't")]
-    turns += [word for word in found if stem(word) in _OPPOSITES]
-    return len(turns) % 2 == 1
+    turns = [word for word in _NEGATABLE.findall(plain) if stem(word) in _OPPOSITES]
+    return (negations_in(plain) + len(turns)) % 2 == 1
+
+
+def negations_in(plain: str) -> int:
+    """How often a normalised text says no; `not only` and `no doubt` do not."""
+    found = _NEGATABLE.findall(_NO_NEGATION.sub(" ", plain))
+    return sum(word in _NEGATIONS or word.endswith("n't") for word in found)
 
 
 def _without_dates(text: str) -> str:

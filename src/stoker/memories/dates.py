@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from enum import Enum
+from functools import lru_cache
 
 from stoker.memories import date_rules
 from stoker.memories.calendar import Stretch
@@ -53,8 +54,19 @@ class Mention:
         return self.precision is not Precision.UNKNOWN
 
 
+_HINT = re.compile(
+    r"\d|day|tomorrow|night|week|month|year|ago\b|back\b|now\b|summer|winter|spring|autumn|fall\b"
+    r"|Q[1-4]|quarter|decade|christmas|halloween|recent|lately|soon|earlier|morning|evening"
+    r"|afternoon|jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec|tue|wed|thu|fri",
+    re.IGNORECASE,
+)
+
+
+@lru_cache(maxsize=4096)
 def mentions(text: str, said_on: date) -> tuple[Mention, ...]:
     """Every expression of time in `text`, in its order; the longest one where several overlap."""
+    if _HINT.search(text) is None:  # Most sentences: a hundred patterns need not look at them.
+        return ()
     found: list[Mention] = []
     taken: list[tuple[int, int]] = []
     hits = [

@@ -81,9 +81,12 @@ def _missing_number(claim: str, plain: str) -> str | None:
 
 def _missing_date(statement: str, evidence: Evidence, plain: str) -> str | None:
     """Each date has to be in the source, there or resolved, as exact as that or less."""
+    told = [found for _, _, found in dates_in(normalise(statement))]
+    if not told:
+        return None
     named = {found for _, _, found in dates_in(plain)}
     known = _source_times(evidence)
-    for _, _, found in dates_in(normalise(statement)):
+    for found in told:
         if found in named or any(_is_part(found, whole) for whole in named):
             continue
         if not any(_covers(found, time) for time in known):

@@ -14,7 +14,7 @@ from enum import Enum
 from typing import Final
 
 from stoker.memories import lexical
-from stoker.memories.anchors import anchors_of, differences
+from stoker.memories.anchors import anchors_of, differences, negations_in
 from stoker.memories.dates import Mention, dated, mentions
 from stoker.memories.extract import Claim, Line
 from stoker.memories.grounding import WORDS_MIN, Evidence, ungrounded, without_times
@@ -81,7 +81,7 @@ class GuardRules:
     """Take assistants at their word also where nobody confirmed it (agents that work alone)."""
     has_tools: bool = False
     feedback_similarity_min: float = 0.9
-    content_words_min: int = 3
+    content_words_min: int = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,15 +178,20 @@ class _Chunk:
         return self._overlap(claim, named)
 
     def _overlap(self, claim: Claim, named: int) -> _Place | None:
-        """The sentence that has most of the statement's words; the named line wins a tie."""
-        best: tuple[float, bool, int, int, int] = (0.0, False, 0, 0, 0)
+        """The line that has most of the statement's words; the named one, if it has enough."""
+        best: tuple[float, bool, int] = (0.0, False, 0)
         for index, line in enumerate(self.lines):
-            for start, end in _sentences(line.text):
-                statement = without_times(claim.statement, line.said_on)
-                share = containment(statement, line.text[start:end], line.author)
-                best = max(best, (share, index == named, -index, start, end))
-        share, is_named, index, start, end = best
-        return _Place(-index, start, end, is_named=is_named) if share >= WORDS_MIN else None
+            statement = without_times(claim.statement, line.said_on)
+            share = containment(statement, line.text, line.author)
+            if index == named and share >= _SHARE_OF_NAMED:
+                # Whether it is grounded there, its context decides with it.
+                return _Place(index, *_best_sentence(statement, line.text), is_named=True)
+            best = max(best, (share, index == named, -index))
+        share, is_named, index = best
+        if share < WORDS_MIN:
+            return None
+        span = _best_sentence(claim.statement, self.lines[-index].text)
+        return _Place(-index, *span, is_named=is_named)
 
     def _may_speak(self, index: int) -> bool:
         match self.lines[index].role:
@@ -217,7 +222,7 @@ class _Chunk:
         sentence = _around(line.text, place)
         if self._is_wrong_speaker(spoken, claim, line, sentence):
             return Verdict(claim, Guard.WRONG_SPEAKER, line.author)
-        if _is_turned(spoken, sentence):
+        if _is_turned(spoken, sentence, line.text):
             return Verdict(claim, Guard.CHANGED_POLARITY)
         return None
 
@@ -286,6 +291,10 @@ class _Chunk:
 
 # ---------------------------------------------------------------------------- rules about words
 
+_WORDS_MIN: Final = 3
+_SHARE_OF_NAMED: Final = 0.4
+"""Of a statement's words; less, and a line that was named has little to do with it."""
+
 _PLEASANTRY: Final = re.compile(
     r"(?:hi|hello|hey|thanks|thank you|bye|goodbye|good (?:morning|night|evening|luck)|welcome"
     r"|you're welcome|congrat\w*|happy birthday|nice to|great to|sure|okay|ok|sorry"
@@ -303,7 +312,7 @@ _TO_A_MODEL: Final = re.compile(
 )
 _TRANSIENT: Final = re.compile(
     r"\b(?:right now|at the moment|for now|just a (?:second|minute|moment)|brb|be right back"
-    r"|on (?:my|his|her|their) way|is (?:typing|waiting|thinking|here|online|offline|tired|hungry"
+    r"|is (?:on (?:my|his|her|their) way|typing|waiting|thinking|here|online|offline|tired|hungry"
     r"|busy|thirsty|sleepy|running late|looking forward|happy to (?:help|hear)|glad to))\b",
     re.IGNORECASE,
 )
@@ -324,7 +333,8 @@ def _no_statement(claim: Claim, rules: GuardRules) -> Guard | None:
         return Guard.NO_STATEMENT
     if _PLEASANTRY.match(statement):
         return Guard.PLEASANTRY
-    if len(content_words(statement)) < rules.content_words_min:
+    is_long = len(lexical.words(statement)) >= _WORDS_MIN
+    if len(content_words(statement)) < rules.content_words_min or not is_long:
         return Guard.TOO_SHORT
     return None
 
@@ -334,12 +344,24 @@ def _transient(claim: Claim, statement: str, when: Mention | None) -> Guard | No
     return Guard.TRANSIENT if _TRANSIENT.search(statement) and not is_dated_event else None
 
 
-def _is_turned(statement: str, sentence: str) -> bool:
-    """The statement says yes where the clauses that it repeats say no, or the other way round."""
+def _is_turned(statement: str, sentence: str, line: str) -> bool:
+    """It affirms what all clauses that it repeats deny, or denies where its line denies nothing."""
+    if _denials(statement):
+        return not _denials(line)
     clauses = [clause for clause in _CLAUSE.split(sentence) if content_words(clause)]
     repeated = [clause for clause in clauses if containment(clause, statement) >= WORDS_MIN]
-    is_negated = anchors_of(", ".join(repeated)).is_negated
-    return bool(repeated) and anchors_of(statement).is_negated != is_negated
+    return bool(repeated) and all(_denials(clause) % 2 for clause in repeated)
+
+
+def _denials(text: str) -> int:
+    return negations_in(lexical.normalise(text))
+
+
+def _best_sentence(statement: str, text: str) -> tuple[int, int]:
+    return max(
+        _sentences(text) or [(0, len(text))],
+        key=lambda span: (containment(statement, text[span[0] : span[1]]), -span[0]),
+    )
 
 
 def _sentences(text: str) -> list[tuple[int, int]]:

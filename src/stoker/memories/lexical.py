@@ -9,6 +9,7 @@ import re
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 
@@ -36,6 +37,7 @@ _SIGNS: Final = str.maketrans(
         "\u00ad": "",        "\u200b": "", "\ufeff": "",
     }
 )  # fmt: skip
+_SPACES: Final = re.compile(r"\s+")
 _WORD: Final = re.compile(r"[^\W_]+(?:['.@_-][^\W_]+)*")
 _IRREGULAR: Final = {
     "went": "go", "gone": "go", "bought": "buy", "sold": "sell", "met": "meet", "made": "make",
@@ -52,6 +54,8 @@ _IRREGULAR: Final = {
 
 def normalise(text: str) -> str:
     """One spelling for what reads the same: case, quotes, dashes, widths, white space."""
+    if text.isascii():
+        return _SPACES.sub(" ", text.translate(_SIGNS).lower()).strip()
     return Normalised(text).text
 
 
@@ -93,10 +97,17 @@ def words(text: str) -> list[str]:
 
 def content_words(text: str) -> list[str]:
     """Stems of the words that carry meaning, in their order."""
+    return list(_content(text))
+
+
+@lru_cache(maxsize=8192)
+def _content(text: str) -> tuple[str, ...]:
+    # A chunk's lines are read again for every claim about them.
     found = (word.removesuffix("'s") for word in words(text))
-    return [stem(word) for word in found if word.partition("'")[0] not in STOP_WORDS]
+    return tuple(stem(word) for word in found if word.partition("'")[0] not in STOP_WORDS)
 
 
+@lru_cache(maxsize=65_536)
 def stem(word: str) -> str:
     """Cut English endings, lightly: what is cut wrongly is cut alike on both sides."""
     if word in _IRREGULAR:
@@ -122,10 +133,10 @@ def canonical(statement: str) -> str:
 
 def containment(part: str, *wholes: str) -> float:
     """Share of the content words of `part` that occur in `wholes`; 1 where there are none."""
-    wanted = set(content_words(part))
+    wanted = set(_content(part))
     if not wanted:
         return 1.0
-    known = {word for whole in wholes for word in content_words(whole)}
+    known = {word for whole in wholes for word in _content(whole)}
     return len(wanted & known) / len(wanted)
 
 

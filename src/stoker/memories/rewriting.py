@@ -72,8 +72,8 @@ def third_person(verb: str) -> str:
 
 
 def is_dangling(statement: str) -> bool:
-    """It begins with a pronoun whose owner is not in it, or speaks of `we`."""
-    return _DANGLING.match(statement) is not None or _PLURAL.search(statement) is not None
+    """It begins with a pronoun whose owner is not in it."""
+    return _DANGLING.match(statement) is not None
 
 
 def is_first_person(text: str) -> bool:
