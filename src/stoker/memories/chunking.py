@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate, pairwise
@@ -131,13 +132,14 @@ def _halved(
         if last - first < 2 or places[last - 1] - begin <= sizes[1]:
             ends.append(last)
             continue
-        inner = range(first + 1, last)
+        # Looking further would make a long text of one word over and over cost its square.
+        inner = range(first + 1, min(last, bisect_left(places, begin + 4 * sizes[1]) + 1))
         far = [
             end
             for end in inner
             if min(places[end - 1] - begin, places[last - 1] - places[end - 1]) >= sizes[0]
         ]
-        end = min(far or inner, key=lambda end: ranks[end - 1])
+        end = min(far or inner or [first + 1], key=lambda end: ranks[end - 1])
         waiting += [(end, last), (first, end)]
     return ends
 
@@ -159,16 +161,16 @@ def _hash(text: str) -> int:
 
 # ---------------------------------------------------------------------------- long blocks
 
-_SENTENCE = re.compile(
-    r"[^.!?。！？\n]*(?:[.!?。！？]+[\"'”’)\]]*(?=\s|$)|[.!?。！？\n])\s*|[^.!?。！？\n]+"
-)
-_LINE = re.compile(r"[^\n]*\n|[^\n]+")
+_SENTENCE = re.compile(r"[.!?…][\"'”’)\]]*\s+|[。！？]\s*|\n\s*")
+_LINE = re.compile(r"\n")
 
 
 def _pieces(block: Block, rules: ChunkRules) -> Iterator[str]:
     """Cut at sentences or lines by the same rule as blocks; a longer one at its spaces."""
     pattern = _LINE if block.kind in {SpanKind.CODE, SpanKind.TABLE} else _SENTENCE
-    parts = [part for sentence in pattern.findall(block.text) for part in _short(sentence, rules)]
+    ends = [match.end() for match in pattern.finditer(block.text)]
+    sentences = (block.text[a:b] for a, b in pairwise((0, *ends, len(block.text))))
+    parts = [part for sentence in sentences for part in _short(sentence, rules)]
     ranks = [(_PLAIN, _hash(part)) for part in parts[:-1]]
     sizes = [len(part) for part in parts]
     ends = _ends(sizes, ranks, rules.span_min_chars, rules.span_max_chars)

@@ -17,7 +17,6 @@ _INVISIBLE = re.compile(
 _LINE_END = re.compile("\r\n?|[\u2028\u0085\x0b]")
 _PARAGRAPH_END = re.compile("[\u2029\x0c]")
 _WIDE_SPACE = re.compile("[\u00a0\u1680\u2000-\u200a\u202f\u205f\u3000]")
-_TRAILING = re.compile(r"[ \t]+$", re.MULTILINE)
 _EMPTY_LINES = re.compile(r"\n{3,}")
 _SPACE = re.compile(r"\s+")
 
@@ -32,7 +31,9 @@ def canonical_text(text: str) -> str:
     text = _WIDE_SPACE.sub(" ", _INVISIBLE.sub("", text))
     # Composing comes after the removal: a removed sign may have kept two characters apart.
     text = unicodedata.normalize("NFC", text)
-    return _EMPTY_LINES.sub("\n\n", _TRAILING.sub("", text)).strip("\n")
+    # By line: an expression for spaces before a line's end takes the square of a run of spaces.
+    text = "\n".join(line.rstrip(" \t") for line in text.split("\n"))
+    return _EMPTY_LINES.sub("\n\n", text).strip("\n")
 
 
 def canonical_block(text: str, kind: SpanKind) -> str:

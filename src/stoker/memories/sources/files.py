@@ -80,7 +80,10 @@ def _expand(path: str) -> Iterator[Path | SourceError]:
             yield from _walk(Path(match)) if Path(match).is_dir() else [Path(match)]
         if not matches:
             yield SourceError(
-                "there is nothing", advice="check the path", code="source_not_found", uri=path
+                "there is nothing",
+                advice="check the path",
+                code="source_not_found",
+                uri=_shown(path),
             )
 
 
@@ -133,6 +136,11 @@ def _uri(path: Path) -> str:
     return path.absolute().resolve().as_uri()
 
 
+def _shown(path: str) -> str:
+    """What was typed, as text that can be stored: a file's name may be any bytes."""
+    return path.encode("utf-8", "replace").decode()
+
+
 def _text_of(path: Path) -> str:
     try:
         return path.read_bytes()[: 1 << 20].decode("utf-8", "replace") if path.is_file() else ""
@@ -149,7 +157,7 @@ def _too_many(path: str, limits: Limits) -> SourceError:
         f"there are more than {limits.files_max:,} files",
         advice="import its folders one by one",
         code="source_too_large",
-        uri=path,
+        uri=_shown(path),
     )
 
 
@@ -158,13 +166,16 @@ def _leads_out(path: Path) -> SourceError:
         "this link leads out of the folder",
         advice="import what it points to by its own name",
         code="source_unsafe",
-        uri=str(path),
+        uri=path.absolute().as_uri(),
     )
 
 
 def _not_regular(path: Path) -> SourceError:
     return SourceError(
-        "this is no regular file", advice="leave it out", code="source_unsupported", uri=str(path)
+        "this is no regular file",
+        advice="leave it out",
+        code="source_unsupported",
+        uri=path.absolute().as_uri(),
     )
 
 
@@ -173,7 +184,7 @@ def _unreadable(path: Path, error: OSError) -> SourceError:
         f"the system does not give it ({error.strerror or error})",
         advice="check its permissions and its disk",
         code="source_unreadable",
-        uri=str(path),
+        uri=path.absolute().as_uri(),
     )
 
 
@@ -182,5 +193,5 @@ def _too_large(path: Path, size: int, limits: Limits) -> SourceError:
         f"it has {size:,} bytes, more than the {limits.file_max_bytes:,} allowed",
         advice="split it into smaller files",
         code="source_too_large",
-        uri=str(path),
+        uri=path.absolute().as_uri(),
     )

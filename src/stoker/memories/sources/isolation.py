@@ -17,10 +17,11 @@ import msgspec
 from stoker.memories.sources.documents import Document, Limits, Reading, SourceError
 from stoker.memories.sources.formats import Format, read_as
 
-# What a bounded C parser or a linear one reads quickly is not worth the way to another process.
+# A short Markdown file is not worth the way to another process. HTML is: 60 kB of `<a <a <a` keep
+# the standard library's parser busy for minutes.
 _INLINE_MAX_BYTES = 64 * 1024
-_ALWAYS = {Format.PDF, Format.DOCX, Format.EPUB}
-_WHEN_LARGE = {Format.HTML, Format.MAIL, Format.MARKDOWN}
+_ALWAYS = {Format.PDF, Format.DOCX, Format.EPUB, Format.HTML, Format.MAIL}
+_WHEN_LARGE = {Format.MARKDOWN}
 
 
 class Order(msgspec.Struct):

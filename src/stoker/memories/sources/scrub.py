@@ -10,7 +10,8 @@ _PATTERNS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
         (
             "private key",
             r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----"
-            r"(?s:.{0,20000}?)(?:-----END [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----|\Z)",
+            r"(?:[^-]|-(?!----)){0,20000}"
+            r"(?:-----END [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----|\Z)",
         ),
         ("Anthropic key", r"\bsk-ant-[\w-]{16,}"),
         ("OpenAI key", r"\bsk-(?:proj-|svcacct-|admin-)?[\w-]{20,}"),

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import posixpath
-import zlib
 from dataclasses import dataclass
 from io import BytesIO
-from zipfile import BadZipFile, ZipFile, ZipInfo
+from zipfile import ZipFile, ZipInfo
 
 from stoker.memories.sources.documents import MIB, Limits, SourceError
 
@@ -28,7 +27,8 @@ class Unpacked:
         self._archive = archive
         self._limits = limits
         self._budget = budget
-        self._infos = {info.filename: info for info in archive.infolist() if not info.is_dir()}
+        files = [info for info in archive.infolist() if not info.filename.endswith("/")]
+        self._infos = {info.filename: info for info in files if info.filename}
         self.names = tuple(self._infos)
 
     def info(self, name: str) -> ZipInfo:
@@ -47,7 +47,9 @@ class Unpacked:
                     parts.append(part)
                     size += len(part)
                     self._count(info, size, len(part))
-        except (BadZipFile, zlib.error, EOFError, OSError, NotImplementedError) as error:
+        except SourceError:
+            raise
+        except Exception as error:  # zipfile meets hostile bytes and raises anything
             raise SourceError(
                 f"the archive is damaged there ({error})",
                 advice="pack it again",
@@ -88,7 +90,7 @@ def open_zip(data: bytes, limits: Limits, budget: Budget | None = None) -> Unpac
     """Open an archive in memory; `SourceError` if it is none, or has too many files."""
     try:
         archive = ZipFile(BytesIO(data))
-    except (BadZipFile, ValueError, NotImplementedError, OSError, EOFError) as error:
+    except Exception as error:  # the same
         raise SourceError(
             f"it is no readable zip archive ({error})",
             advice="pack it again",
