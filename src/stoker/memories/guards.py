@@ -48,7 +48,7 @@ class Guard(Enum):
     PLEASANTRY = "pleasantry"
     TOO_SHORT = "too_short"
     NO_STATEMENT = "no_statement"
-    """A question, or words to a model."""
+    """A question, words to a model, or a sentence that was cut off."""
     TRANSIENT = "transient"
     ROLE = "role"
     """Assistants, tools and system prompts are not taken at their word."""
@@ -324,13 +324,21 @@ _CONFIRMS: Final = re.compile(
 )
 
 
+_CUT_OFF: Final = re.compile(r"\b(?:the|an?|of|and|or|from)[.,]?$", re.IGNORECASE)
+_VERB: Final = re.compile(
+    r"\b(?:is|are|was|were|has|have|had|will|can|did|does|do|became|came|went|took)\b|\w{2,}ed\b",
+    re.IGNORECASE,
+)
+"""What a statement that begins with a number has; else it is a mere `11 kilometres`."""
 _CLAUSE: Final = re.compile(r"[,;:()]|\b(?:and|but|because|though|although|while|so)\b")
 
 
 def _no_statement(claim: Claim, rules: GuardRules) -> Guard | None:
     statement = claim.statement
-    if statement.endswith("?") or _TO_A_MODEL.search(statement):
+    if statement.endswith("?") or _TO_A_MODEL.search(statement) or _CUT_OFF.search(statement):
         return Guard.NO_STATEMENT
+    if statement[:1].isdigit() and not _VERB.search(statement):
+        return Guard.NO_SUBJECT
     if _PLEASANTRY.match(statement):
         return Guard.PLEASANTRY
     is_long = len(lexical.words(statement)) >= _WORDS_MIN

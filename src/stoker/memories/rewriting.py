@@ -41,8 +41,8 @@ def with_speaker(statement: str, speaker: str) -> str:
     if not speaker or not _FIRST_PERSON.search(statement):
         return statement
     statement = re.sub(
-        r"\b(i'(?:m|ve|d|ll)|i) ?((?:[a-z']+)?)", lambda m: _subject(m, speaker), statement,
-        flags=re.IGNORECASE,
+        r"\b(i'(?:m|ve|d|ll)|i)\b(?![.'])(?: ([a-z']+))?",
+        lambda m: _subject(m, speaker), statement, flags=re.IGNORECASE,
     )  # fmt: skip
     for pronoun, name in (("myself", speaker), ("mine|my", f"{speaker}'s"), ("me", speaker)):
         statement = re.sub(rf"\b(?:{pronoun})\b", name, statement, flags=re.IGNORECASE)
@@ -50,7 +50,7 @@ def with_speaker(statement: str, speaker: str) -> str:
 
 
 def _subject(match: re.Match[str], speaker: str) -> str:
-    pronoun, verb = match[1].lower(), match[2]
+    pronoun, verb = match[1].lower(), match[2] or ""
     if pronoun != "i":
         return _VERBS[pronoun].format(speaker) + (f" {verb}" if verb else "")
     both = f"i {verb.lower()}"
