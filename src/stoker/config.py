@@ -72,9 +72,11 @@ class ServerConfig:
     """The HTTP server."""
 
     host: Annotated[str, Meta(min_length=1)] = "127.0.0.1"
-    """Address to listen on. There are no keys yet: only loopback, unless told otherwise."""
+    """Address to listen on. One beyond this machine needs API keys, unless told otherwise."""
     port: Annotated[int, Meta(ge=0, le=65535)] = 8080
     """Port to listen on; 0 takes a free one and says which."""
+    keys: Literal["auto", "required", "off"] = "auto"
+    """Whether API keys are needed: from the first one that is created on, always, or never."""
     body_max_bytes: Count = 64 * 2**20
     """Largest request body; a larger one gets 413."""
     ping_s: Seconds = 15.0

@@ -23,8 +23,10 @@ from stoker.core.errors import (
     NotFound,
 )
 from stoker.core.jobs import JobState
+from stoker.core.load import Load
+from stoker.core.quotas import Quotas
 from stoker.core.snapshot import Story
-from stoker.core.work import JobId, LeaseId, Priority, RequestId
+from stoker.core.work import JobId, LeaseId, Priority, Request, RequestId
 from stoker.memories.ports import MemoryStore
 from stoker.memories.service import Memories
 from stoker.memories_parts import build_memory_store, remembering
@@ -88,6 +90,8 @@ class Fabric:
         self.ids = self._parts.ids
         self.meter = self._parts.engine.meter
         self.batches = self._parts.batches
+        self.quotas = Quotas()
+        """What the callers with a key have had, of all engines together."""
         self._overview = Overview(self._parts, store, clock)
         self._memories: Memories | None = None
 
@@ -181,12 +185,12 @@ class Fabric:
 
     # ------------------------------------------------------------------ the five verbs
 
-    async def allocate_p0_priority(self, seconds: float) -> Lease:
+    async def allocate_p0_priority(self, seconds: float, *, tenant: str = "") -> Lease:
         """Keep the box for interactive work for `seconds`. Use it as `async with`, or release it.
 
         Raises `InvalidRequest` for a time that is not in (0, policy.lease_max_s].
         """
-        return self._parts.leases.grant(seconds)
+        return self._parts.leases.grant(seconds, tenant)
 
     def run_p0(self, request: Json) -> Call:
         """Run an interactive request: `await` it for the answer, or `async for` over its chunks."""
@@ -243,6 +247,15 @@ class Fabric:
         call = EngineCall(request.id, inference.endpoint, inference.body, request.priority)
         async with self._parts.engine.calls.open(request, call) as answer:
             yield answer
+
+    def predicted(self, request: Request) -> Load:
+        """What a request is thought to take."""
+        return self._parts.engine.scheduler.state.predictor.estimate(request)
+
+    def waiting_of(self, tenant: str) -> int:
+        """How many requests of a tenant wait for their turn."""
+        queues = self._parts.engine.scheduler.state.queues
+        return sum(queues.count_of(priority, tenant) for priority in Priority)
 
     async def submit(self, submissions: Sequence[P2Submission]) -> list[Enqueued]:
         """Store background jobs, all or none. Raises `InvalidRequest`, `Conflict`, `StoreError`."""

@@ -370,8 +370,8 @@ class JobStore(Protocol):
     async def counts(
         self, *, batch: str | None = None, tenant: str | None = None
     ) -> Mapping[JobState, int]:
-        """Jobs per state, of one batch or of one tenant; every state is present. Without `batch` it
-        costs no table scan.
+        """Jobs per state, of one batch, of one tenant, or both; every state is present. Without
+        `batch` it costs no table scan.
         """
 
     async def waiting_tenants(self, engines: Sequence[str] = ("",)) -> Mapping[str, int]:

@@ -102,10 +102,10 @@ class Caller:
 class House:
     """One fabric, its engine, and a caller."""
 
-    def __init__(self, fabric, engine):
+    def __init__(self, fabric, engine, keys=None):
         self.fabric = fabric
         self.engine = engine
-        self.app = App(fabric)
+        self.app = App(fabric, keys)
         self.call = Caller(self.app)
 
     @property
@@ -118,7 +118,7 @@ class House:
 
 
 @asynccontextmanager
-async def a_house(config=None, *, clock=None, host=None, **knobs):
+async def a_house(config=None, *, clock=None, host=None, keys=None, **knobs):
     engine = FakeEngine(**{"slots": 2, "natural_tokens": 8, **knobs})
     async with Fabric.assemble(
         config or a_config(),
@@ -128,7 +128,7 @@ async def a_house(config=None, *, clock=None, host=None, **knobs):
         host=host,
     ) as fabric:
         await fabric.wait_ready()
-        yield House(fabric, engine)
+        yield House(fabric, engine, keys)
 
 
 @asynccontextmanager

@@ -182,7 +182,7 @@ def test_loopback_needs_no_keys(host):
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "box.local"])
 def test_anything_wider_is_refused(host):
-    with pytest.raises(ConfigError, match="no keys yet"):
+    with pytest.raises(ConfigError, match="no API keys"):
         require_loopback(host)
 
 

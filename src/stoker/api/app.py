@@ -11,6 +11,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route, Router
 
+from stoker.access.key_file import KeyFile
+from stoker.api.access import Access
 from stoker.api.anthropic import anthropic_problem, is_anthropic
 from stoker.api.asgi import ClientGone, Receive, Scope, Send, send_problem, while_connected
 from stoker.api.batches import batch_routes
@@ -22,7 +24,7 @@ from stoker.api.metrics import Metrics
 from stoker.api.problems import RETRY_SOON_S, MethodNotAllowed, problem
 from stoker.api.responses import Responses, ResponsesEndpoint
 from stoker.api.views import Events, Views
-from stoker.core.errors import NotFound, Rejected
+from stoker.core.errors import NotAllowed, NotFound, Rejected, Unauthorized
 from stoker.core.reasons import Explanation, Reason
 from stoker.core.work import Priority
 from stoker.fabric import Fabric
@@ -32,10 +34,13 @@ Handler = Callable[[Request], Awaitable[Response]]
 
 
 class App:
-    """`App(fabric)` serves a fabric that somebody else opened and will close."""
+    """`App(fabric)` serves a fabric that somebody else opened and will close; with `keys`, to those
+    who have one.
+    """
 
-    def __init__(self, fabric: Fabric) -> None:
+    def __init__(self, fabric: Fabric, keys: KeyFile | None = None) -> None:
         self._fabric = fabric
+        self._access = Access(fabric, keys, fabric.config.server.keys)
         self.closing = asyncio.Event()
         """Set it when the server stops: long polls and event streams then end."""
         self._metrics = Metrics(fabric)
@@ -45,7 +50,10 @@ class App:
         assert scope["type"] == "http", "run the server with lifespan and websockets off"
         scope["app"] = self  # Starlette then reports a wrong method as an exception
         try:
-            await self._router(scope, receive, send)
+            self._access.enter(scope)
+            await self._router(scope, receive, self._access.sending(scope, send))
+        except (Unauthorized, NotAllowed) as error:
+            await self._refuse(scope, send, error)
         except HTTPException as error:
             allowed = (error.headers or {}).get("Allow", "")
             wrong = MethodNotAllowed(scope["method"], scope["path"], allowed)

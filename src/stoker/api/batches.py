@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from stoker.api.access import check_submission
 from stoker.api.query import MakeRoute, page_limit, small_body, tenant_of
 from stoker.api.wire import encode
 from stoker.batches.service import NewBatch
@@ -125,6 +126,7 @@ class BatchRoutes:
         """Accept a batch; what is wrong with its lines is told later, in `errors`."""
         asked = await small_body(request, BatchRequest)
         keep = asked.output_expires_after
+        await check_submission(request.scope, self.fabric)
         new = NewBatch(
             input_file_id=asked.input_file_id,
             endpoint=asked.endpoint,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from stoker.api.access import billed, caller_of
 from stoker.api.anthropic import anthropic_problem, is_anthropic
 from stoker.api.asgi import (
     ClientGone,
@@ -64,14 +65,17 @@ class InferenceEndpoint:
         self, body: bytes, scope: Scope, receive: Receive, send: Send, *, request_id: RequestId
     ) -> None:
         """Answer a request whose body has been read."""
+        caller = caller_of(scope)
+        choice = ClassChoice(header(scope, _CLASS_HEADER), caller.highest)
         try:
             inference = intake.parse(
                 body,
                 endpoint=self.endpoint,
-                priority=self.priority,
+                priority=caller.default(self.priority) if self.has_tier else self.priority,
                 request_id=request_id,
                 now=self.fabric.clock.monotonic(),
-                choice=ClassChoice(header(scope, _CLASS_HEADER)) if self.has_tier else None,
+                tenant=caller.tenant,
+                choice=choice if self.has_tier else None,
             )
         except Exception as error:  # noqa: BLE001 - the task's boundary: logged and answered
             await send_problem(send, error, request_id=request_id, describe=self.describe)
@@ -80,15 +84,18 @@ class InferenceEndpoint:
         every_s = self.fabric.config.server.ping_s if inference.is_stream else 0.0
         pinging = Pinging(every_s, reply.ping) if every_s else None
         async with while_connected(receive, pinging=pinging):
-            await self._answer(inference, reply)
+            await self._answer(scope, inference, reply)
 
-    async def _answer(self, inference: intake.Inference, reply: Reply) -> None:
+    async def _answer(self, scope: Scope, inference: intake.Inference, reply: Reply) -> None:
+        fabric = self.fabric
         try:
-            async with self.fabric.infer(inference) as answer:
-                if answer.is_stream:
-                    await reply.stream(answer)
-                else:
-                    await reply.collect(answer)
+            with billed(scope, fabric, inference.request) as bill:
+                async with fabric.infer(inference) as answer:
+                    bill.answer = answer
+                    if answer.is_stream:
+                        await reply.stream(answer)
+                    else:
+                        await reply.collect(answer)
             # Outside the block: the slot is free before the client has read the end.
             await reply.end()
         except Exception as error:  # noqa: BLE001 - the task's boundary: logged and answered

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from starlette.requests import Request
 from starlette.responses import Response
 
+from stoker.api.access import caller_of, check_submission, check_visible
 from stoker.api.asgi import read_body
 from stoker.api.query import bounded_text, number
 from stoker.api.wire import JobAccepted, JobDocument, JobList, encode, job_document
@@ -31,7 +32,9 @@ class Jobs:
         body = await read_body(request.scope, request.receive, max_bytes=limit)
         key = bounded_text(request.headers.get("idempotency-key"), "Idempotency-Key")
         batch = bounded_text(request.query_params.get("batch"), "batch")
-        submission = P2Submission(body=body, key=key, endpoint=None, batch=batch)
+        await check_submission(request.scope, self.fabric)
+        tenant = caller_of(request.scope).tenant
+        submission = P2Submission(body=body, key=key, endpoint=None, batch=batch, tenant=tenant)
         enqueued = (await self.fabric.submit([submission]))[0]
         status = JobState.AVAILABLE
         if not enqueued.is_new or b'"run_at"' in body:
@@ -41,7 +44,7 @@ class Jobs:
 
     async def show(self, request: Request) -> Response:
         """The job as it is, or as it is after at most `wait` seconds."""
-        id = JobId(request.path_params["job_id"])
+        id = await self._visible(request)
         most = self.fabric.config.jobs.wait_max_s
         wait_s = min(number(request, "wait", 0.0, least=0), most)
         if wait_s > 0:
@@ -55,13 +58,17 @@ class Jobs:
         limit = int(min(number(request, "limit", 100, least=1), LIST_MAX))
         batch = request.query_params.get("batch")
         before = request.query_params.get("before")
+        tenant = caller_of(request.scope).sees
+        if before is not None and tenant is not None:
+            await self._check(request, JobId(before))
         jobs = await self.fabric.jobs.list_jobs(
             state=_state(request.query_params.get("state")),
             batch=batch,
+            tenant=tenant,
             limit=limit + 1,
             before=None if before is None else JobId(before),
         )
-        counts = await self.fabric.jobs.counts(batch=batch)
+        counts = await self.fabric.jobs.counts(batch=batch, tenant=tenant)
         return _json(
             JobList(
                 data=[self._document(job) for job in jobs[:limit]],
@@ -72,11 +79,22 @@ class Jobs:
 
     async def cancel(self, request: Request) -> Response:
         """Cancel a waiting job at once (200); ask it of a running one (202)."""
-        return await self._answer(await self.fabric.cancel_job(_id(request)))
+        return await self._answer(await self.fabric.cancel_job(await self._visible(request)))
 
     async def retry(self, request: Request) -> Response:
         """Give a discarded or cancelled job a new life."""
-        return await self._answer(await self.fabric.retry_job(_id(request)))
+        return await self._answer(await self.fabric.retry_job(await self._visible(request)))
+
+    async def _visible(self, request: Request) -> JobId:
+        """The job that is asked for. Raises `NotFound` for another tenant's."""
+        id = JobId(request.path_params["job_id"])
+        await self._check(request, id)
+        return id
+
+    async def _check(self, request: Request, id: JobId) -> None:
+        if caller_of(request.scope).sees is not None:
+            job = await self.fabric.jobs.get(id)
+            check_visible(request.scope, job.tenant, f"job {id}: no such job, or pruned since")
 
     async def _answer(self, job: Job) -> Response:
         result = None
@@ -87,10 +105,6 @@ class Jobs:
 
     def _document(self, job: Job, result: bytes | None = None) -> JobDocument:
         return job_document(job, reason=self.fabric.job_reason(job), result=result)
-
-
-def _id(request: Request) -> JobId:
-    return JobId(request.path_params["job_id"])
 
 
 def _state(name: str | None) -> JobState | None:

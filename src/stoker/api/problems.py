@@ -18,9 +18,11 @@ from stoker.core.errors import (
     EngineRefused,
     InvalidRequest,
     JobNotDone,
+    NotAllowed,
     NotFound,
     Rejected,
     StoreError,
+    Unauthorized,
 )
 from stoker.core.reasons import Reason
 
@@ -88,6 +90,18 @@ def _describe(error: BaseException, request_id: str) -> Problem:
 @_describe.register
 def _(error: InvalidRequest, _request_id: str) -> Problem:
     return _problem(400, str(error), code=error.code, param=error.param, is_retryable=False)
+
+
+@_describe.register
+def _(error: Unauthorized, _request_id: str) -> Problem:
+    found = _problem(401, str(error), code=error.code, is_retryable=False)
+    # A browser then asks for a user and a password: the key is the password.
+    return Problem(found.status, found.body, [*found.headers, *_CHALLENGES])
+
+
+@_describe.register
+def _(error: NotAllowed, _request_id: str) -> Problem:
+    return _problem(403, str(error), code=error.code, is_retryable=False)
 
 
 @_describe.register
@@ -173,13 +187,26 @@ def _(error: Rejected, _request_id: str) -> Problem:
 _STATUS_OF_REASON = {
     Reason.EXCEEDS_CAPACITY: 400,
     Reason.QUEUE_FULL: 429,
+    Reason.KEY_IN_FLIGHT: 429,
+    Reason.KEY_QUEUED: 429,
+    Reason.RATE_LIMIT_EXCEEDED: 429,
     Reason.QUEUE_TIMEOUT: 503,
     Reason.ENGINE_UNAVAILABLE: 503,
     Reason.DRAINING: 503,
 }
 
 _BUSY = frozenset({429, 503})
-_TYPES = {404: "not_found_error", 409: "conflict_error", 429: "rate_limit_error"}
+_CHALLENGES: list[Header] = [
+    (b"www-authenticate", b"Bearer"),
+    (b"www-authenticate", b'Basic realm="Stoker: the password is an API key"'),
+]
+_TYPES = {
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    409: "conflict_error",
+    429: "rate_limit_error",
+}
 
 
 def _problem(

@@ -8,6 +8,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
+from stoker.api.access import caller_of, check_submission
 from stoker.api.asgi import (
     ClientGone,
     Receive,
@@ -62,7 +63,9 @@ class ResponsesEndpoint:
     async def _enqueue(self, scope: Scope, body: bytes) -> bytes:
         """200 only after the store has it. A repeated key answers with the Response it names."""
         key = bounded_text(header(scope, b"idempotency-key"), "Idempotency-Key")
-        submission = P2Submission(body=body, key=key, endpoint=RESPONSES)
+        await check_submission(scope, self.inference.fabric)
+        tenant = caller_of(scope).tenant
+        submission = P2Submission(body=body, key=key, endpoint=RESPONSES, tenant=tenant)
         [enqueued] = await self.inference.fabric.submit([submission])
         return await Responses(self.inference.fabric).document(enqueued.id)
 
@@ -113,7 +116,8 @@ class Responses:
             job = await self.fabric.jobs.get(job_of(id))
         except NotFound:
             raise no_response(id) from None
-        if job.endpoint != RESPONSES or job.batch is not None:
+        is_theirs = caller_of(request.scope).may_see(job.tenant)
+        if job.endpoint != RESPONSES or job.batch is not None or not is_theirs:
             raise no_response(id)
         return job
 

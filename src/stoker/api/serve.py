@@ -18,6 +18,7 @@ from contextlib import asynccontextmanager
 import structlog
 import uvicorn
 
+from stoker.access.key_file import KeyFile
 from stoker.api.app import App
 from stoker.core.errors import ConfigError, StokerError
 from stoker.fabric import Fabric
@@ -44,8 +45,11 @@ async def listening(
     host: str | None = None,
     port: int | None = None,
     sock: socket.socket | None = None,
+    keys: KeyFile | None = None,
 ) -> AsyncGenerator[str]:
     """Serve `fabric` while the block runs; yields the base URL. Raises `CannotListen`.
+
+    With `keys`, to those who have one, as `server.keys` says.
 
     On `sock` if one is given (it is closed here), else where the configuration or `host` and
     `port` say.
@@ -53,7 +57,7 @@ async def listening(
     settings = fabric.config.server
     if sock is None:
         sock = bind(host or settings.host, settings.port if port is None else port)
-    app = App(fabric)
+    app = App(fabric, keys)
     server = _uvicorn(app)
     try:
         await server.startup(sockets=[sock])
@@ -66,14 +70,18 @@ async def listening(
 
 
 async def serve(
-    fabric: Fabric, *, announce: Callable[[str], None], sock: socket.socket | None = None
+    fabric: Fabric,
+    *,
+    announce: Callable[[str], None],
+    sock: socket.socket | None = None,
+    keys: KeyFile | None = None,
 ) -> None:
     """Serve until SIGTERM or SIGINT, then drain. `announce` is told the URL once it answers.
 
     A second signal ends the process at once; jobs are safe in the store either way.
     """
     stop = asyncio.Event()
-    async with listening(fabric, sock=sock) as url:
+    async with listening(fabric, sock=sock, keys=keys) as url:
         stop_listening_to_signals = _stop_on_signals(stop)
         _collect_rarely()
         announce(url)
@@ -106,9 +114,10 @@ def require_loopback(host: str) -> None:
         is_loopback = False
     if not is_loopback:
         raise ConfigError(
-            f"server.host: {host} can be reached from other machines, and there are no keys yet: "
-            "anybody there could use the engine and read results; listen on 127.0.0.1 behind a "
-            "proxy that authenticates, or accept it with --insecure-bind"
+            f"server.host: {host} can be reached from other machines, and there are no API keys: "
+            "anybody there could use the engine and read results; create one with "
+            '`stoker keys create NAME`, set server.keys = "required", or accept it with '
+            "--insecure-bind"
         )
 
 

@@ -9,12 +9,15 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
+from stoker.api.access import caller_of, check_visible
 from stoker.api.asgi import Receive, Scope, Send, send_problem, while_connected
 from stoker.api.metrics import Metrics
 from stoker.api.query import number
 from stoker.api.state import state_document, story_document
 from stoker.api.wire import encode
-from stoker.core.errors import InvalidRequest, ModelNotFound
+from stoker.core.errors import InvalidRequest, ModelNotFound, NotFound
+from stoker.core.snapshot import Story
+from stoker.core.work import JobId
 from stoker.fabric import Fabric
 from stoker.runtime.recorder import LoggedEvent, Subscription
 
@@ -72,7 +75,20 @@ class Views:
 
     async def explain(self, request: Request) -> Response:
         story = await self.fabric.explain(request.path_params["id"])
+        if caller_of(request.scope).sees is not None:
+            unknown = f"no job {story.id}, and no request of it is remembered"
+            check_visible(request.scope, await self._tenant_of(story), unknown)
         return Response(encode(story_document(story)), media_type=_JSON)
+
+    async def _tenant_of(self, story: Story) -> str:
+        """Whose the request or the job is."""
+        if story.request is not None:
+            return story.request.tenant
+        try:
+            return (await self.fabric.jobs.get(JobId(story.id))).tenant
+        except NotFound:
+            arrival = story.entries[0].fields if story.entries else {}
+            return str(arrival.get("tenant", ""))
 
 
 @dataclass(frozen=True, slots=True)

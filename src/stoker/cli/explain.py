@@ -15,9 +15,9 @@ from stoker.client import SyncClient
 @click.argument("id")
 @with_json
 @with_url
-def explain(id: str, url: str, *, as_json: bool) -> None:
+def explain(id: str, url: str, *, api_key: str | None, as_json: bool) -> None:
     """Tell the story of a request or a job, and why it waits if it does."""
-    with SyncClient(url) as client:
+    with SyncClient(url, api_key=api_key) as client:
         story = client.explain(id)
     if as_json:
         print_json(story)

@@ -38,10 +38,11 @@ def list_jobs(
     before: str | None,
     url: str,
     *,
+    api_key: str | None,
     as_json: bool,
 ) -> None:
     """List jobs, newest first."""
-    with SyncClient(url) as client:
+    with SyncClient(url, api_key=api_key) as client:
         listing = client.list_jobs(
             state=state, batch=batch, limit=limit, before=JobId(before) if before else None
         )
@@ -60,9 +61,9 @@ def list_jobs(
 @click.option("--wait", default=0.0, type=click.FloatRange(min=0), help="Wait this many seconds.")
 @with_json
 @with_url
-def show_job(id: str, wait: float, url: str, *, as_json: bool) -> None:
+def show_job(id: str, wait: float, url: str, *, api_key: str | None, as_json: bool) -> None:
     """Show one job, with its result when it has one."""
-    with SyncClient(url) as client:
+    with SyncClient(url, api_key=api_key) as client:
         document = client.get_job(JobId(id), wait_s=wait)
     _print_job(document, as_json=as_json)
 
@@ -71,9 +72,9 @@ def show_job(id: str, wait: float, url: str, *, as_json: bool) -> None:
 @click.argument("id")
 @with_json
 @with_url
-def cancel_job(id: str, url: str, *, as_json: bool) -> None:
+def cancel_job(id: str, url: str, *, api_key: str | None, as_json: bool) -> None:
     """Cancel a waiting job at once; ask it of a running one."""
-    with SyncClient(url) as client:
+    with SyncClient(url, api_key=api_key) as client:
         document = client.cancel_job(JobId(id))
     _print_job(document, as_json=as_json)
 
@@ -82,9 +83,9 @@ def cancel_job(id: str, url: str, *, as_json: bool) -> None:
 @click.argument("id")
 @with_json
 @with_url
-def retry_job(id: str, url: str, *, as_json: bool) -> None:
+def retry_job(id: str, url: str, *, api_key: str | None, as_json: bool) -> None:
     """Give a discarded or cancelled job a new life."""
-    with SyncClient(url) as client:
+    with SyncClient(url, api_key=api_key) as client:
         document = client.retry_job(JobId(id))
     _print_job(document, as_json=as_json)
 

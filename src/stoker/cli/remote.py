@@ -12,7 +12,13 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 
 
 def with_url(command: _F) -> _F:
-    """Add `--url`."""
+    """Add `--url` and `--api-key`."""
+    command = click.option(
+        "--api-key",
+        envvar="STOKER_API_KEY",
+        metavar="KEY",
+        help="For a service that needs one; better in $STOKER_API_KEY.",
+    )(command)
     return click.option(
         "--url",
         envvar="STOKER_URL",

@@ -10,6 +10,7 @@ import click
 import structlog
 import uvloop
 
+from stoker.access.key_file import KeyFile
 from stoker.api.serve import bind, require_loopback
 from stoker.api.serve import serve as serve_http
 from stoker.config import Config
@@ -36,18 +37,20 @@ _ENGINE_PATIENCE_S = 3.0
 @click.option(
     "--insecure-bind",
     is_flag=True,
-    help="Listen beyond this machine although there are no keys yet.",
+    help="Listen beyond this machine although there are no API keys.",
 )
 def serve(file: Path | None, *, insecure_bind: bool, **options: str | None) -> None:
     """Serve one engine to interactive, agent and background work."""
     config = load(file=file, flags=flags_of(options)).config
-    if not insecure_bind:
+    keys = None if config.server.keys == "off" else KeyFile(config.data)
+    is_guarded = keys is not None and (config.server.keys == "required" or bool(keys.all()))
+    if not (is_guarded or insecure_bind):
         require_loopback(config.server.host)
     configure(config.log)
     # Before anything is started: an embedded engine takes seconds, a port in use none.
     sock = bind(config.server.host, config.server.port)
     with sock, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve(config, sock))
+        runner.run(_serve(config, sock, keys))
 
 
 def flags_of(options: dict[str, str | None]) -> dict[str, Flag]:
@@ -72,10 +75,10 @@ _KEYS = {
 }
 
 
-async def _serve(config: Config, sock: socket.socket) -> None:
+async def _serve(config: Config, sock: socket.socket, keys: KeyFile | None) -> None:
     async with Fabric.open(config) as fabric, asyncio.TaskGroup() as tasks:
         report = tasks.create_task(_report_engine(fabric))
-        await serve_http(fabric, announce=_announce, sock=sock)
+        await serve_http(fabric, announce=_announce, sock=sock, keys=keys)
         report.cancel()
 
 

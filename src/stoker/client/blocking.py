@@ -16,7 +16,10 @@ _T = TypeVar("_T")
 
 
 class SyncClient:
-    """A Stoker at `url`, blocking. Use it as `with`, or `close()` it."""
+    """A Stoker at `url`, blocking. Use it as `with`, or `close()` it.
+
+    Without `api_key`, `$STOKER_API_KEY` is sent, if it is set.
+    """
 
     def __init__(self, url: str = "http://127.0.0.1:8080", *, api_key: str | None = None) -> None:
         self._client = Client(url, api_key=api_key)

@@ -14,10 +14,12 @@ from stoker.core.errors import (
     EngineRefused,
     EngineUnreachable,
     InvalidRequest,
+    NotAllowed,
     NotFound,
     Rejected,
     StokerError,
     StoreError,
+    Unauthorized,
 )
 from stoker.core.reasons import Explanation, Reason
 
@@ -59,8 +61,8 @@ def from_error(
 
 
 def _client_fault(status: int, message: str, *, code: str | None, param: str | None) -> StokerError:
-    if status == 404:
-        return NotFound(message)
+    if status in _DOORS:
+        return _DOORS[status](message)
     if status == 409:
         return Conflict(message, code=code)
     return InvalidRequest(message, param=param, code=code)
@@ -78,6 +80,7 @@ def _explanation(error: Mapping[str, Any]) -> Explanation:
     )
 
 
+_DOORS: dict[int, type[StokerError]] = {401: Unauthorized, 403: NotAllowed, 404: NotFound}
 _REASONS = frozenset(reason.value for reason in Reason)
 _ENGINE_ERRORS: dict[Any, type[EngineError]] = {
     kind.code: kind for kind in (EngineError, EngineUnreachable, EngineInterrupted)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncGenerator, AsyncIterator, Generator, Mapping
 from contextlib import asynccontextmanager
 from types import TracebackType
@@ -30,10 +31,14 @@ _RETRY_PAUSE_S = 0.5
 
 
 class Client:
-    """A Stoker at `url`. Use it as `async with`, or `close()` it."""
+    """A Stoker at `url`. Use it as `async with`, or `close()` it.
+
+    Without `api_key`, `$STOKER_API_KEY` is sent, if it is set.
+    """
 
     def __init__(self, url: str = "http://127.0.0.1:8080", *, api_key: str | None = None) -> None:
         self._url = url.rstrip("/")
+        api_key = api_key or os.environ.get("STOKER_API_KEY")
         self._headers = {"authorization": f"Bearer {api_key}"} if api_key else {}
         self._session: aiohttp.ClientSession | None = None
 

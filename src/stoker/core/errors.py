@@ -46,6 +46,18 @@ class Rejected(StokerError):
         self.code = explanation.reason.value
 
 
+class Unauthorized(StokerError):
+    """No API key, or none that is valid here."""
+
+    code = "invalid_api_key"
+
+
+class NotAllowed(StokerError):
+    """The API key is valid, and does not allow this."""
+
+    code = "not_allowed"
+
+
 class NotFound(StokerError):
     """No job, lease or request has that id (or it has been pruned)."""
 

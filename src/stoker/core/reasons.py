@@ -45,6 +45,12 @@ class Reason(Enum):
     """... it can never fit this engine."""
     QUEUE_FULL = "queue_full"
     """... the queue of its class is full."""
+    KEY_IN_FLIGHT = "key_in_flight"
+    """... its key has as many requests, or tokens, here as it may."""
+    KEY_QUEUED = "key_queued"
+    """... as many of its key's tenant wait as may."""
+    RATE_LIMIT_EXCEEDED = "rate_limit_exceeded"
+    """... its key has had as many requests, or tokens, in the last minute as it may."""
     QUEUE_TIMEOUT = "queue_timeout"
     """... it waited longer than its class may wait, or past its own deadline."""
     ENGINE_UNAVAILABLE = "engine_unavailable"
@@ -96,6 +102,9 @@ _SENTENCES = {
     Reason.QUEUED: "others are before it",
     Reason.EXCEEDS_CAPACITY: "it can never fit this engine",
     Reason.QUEUE_FULL: "the queue of its class is full",
+    Reason.KEY_IN_FLIGHT: "its API key has as much here as it may",
+    Reason.KEY_QUEUED: "as many of its API key's tenant wait as may",
+    Reason.RATE_LIMIT_EXCEEDED: "its API key has had as much this minute as it may",
     Reason.QUEUE_TIMEOUT: "it waited as long as it may",
     Reason.ENGINE_UNAVAILABLE: "the engine is not available",
     Reason.DRAINING: "the service is shutting down",

@@ -42,7 +42,8 @@ class Stories:
         story.append(Entry(at, what, fields))
 
     def arrived(self, request: Request, load: Load, at: float) -> None:
-        fields: dict[str, object] = {"session": request.session} if request.session else {}
+        named = {"session": request.session, "tenant": request.tenant}
+        fields: dict[str, object] = {name: value for name, value in named.items() if value}
         self.tell(
             request.id,
             at,

@@ -17,8 +17,12 @@ from stoker.runtime.ids import Ids
 class Lease:
     """The box is kept for interactive work until this ends."""
 
-    def __init__(self, leases: Leases, id: LeaseId, expires_at: float, clock: Clock) -> None:
+    def __init__(
+        self, leases: Leases, id: LeaseId, expires_at: float, clock: Clock, tenant: str
+    ) -> None:
         self.id = id
+        self.tenant = tenant
+        """Who took it."""
         self.expires_at = expires_at
         """Monotonic seconds."""
         self._leases = leases
@@ -58,7 +62,7 @@ class Leases:
         self._ids = ids
         self._leases: dict[LeaseId, Lease] = {}
 
-    def grant(self, seconds: float) -> Lease:
+    def grant(self, seconds: float, tenant: str = "") -> Lease:
         """Raises `InvalidRequest` for a time out of bounds, `Conflict` for too many leases."""
         expires_at = self._expiry(seconds)
         if len(self.active()) >= self._policy.lease_count_max:
@@ -67,7 +71,7 @@ class Leases:
                 "(policy.lease_count_max); release one, or extend one that you hold",
                 code="too_many_leases",
             )
-        lease = Lease(self, self._ids.lease(), expires_at, self._clock)
+        lease = Lease(self, self._ids.lease(), expires_at, self._clock, tenant)
         self._leases[lease.id] = lease
         self._tell(lease)
         return lease

@@ -68,10 +68,12 @@ def list_jobs(
 def counts(
     connection: sqlite3.Connection, batch: str | None, tenant: str | None
 ) -> dict[JobState, int]:
-    """Jobs per state, of one batch or of one tenant; every state is there."""
+    """Jobs per state, of one batch, of one tenant, or both; every state is there."""
     name = "counts" if tenant is None else "tenant_counts"
+    if batch is not None:
+        name = "batch_counts" if tenant is None else "tenant_batch_counts"
     values = {"batch": batch, "tenant": tenant}
-    rows = connection.execute(query(name if batch is None else "batch_counts"), values)
+    rows = connection.execute(query(name), values)
     found = {JobState(row["state"]): row["jobs"] for row in rows}
     return {state: found.get(state, 0) for state in JobState}
 

@@ -162,6 +162,10 @@ SELECT state, sum(jobs) AS jobs FROM counts WHERE tenant = :tenant GROUP BY stat
 -- name: waiting_tenants
 SELECT tenant, jobs FROM counts WHERE state = 'available' AND engine = :engine AND jobs > 0;
 
+-- name: tenant_batch_counts
+SELECT state, count(*) AS jobs FROM jobs INDEXED BY jobs_batch
+WHERE batch = :batch AND tenant = :tenant GROUP BY state;
+
 -- name: batch_counts
 SELECT state, count(*) AS jobs FROM jobs INDEXED BY jobs_batch WHERE batch = :batch GROUP BY state;
 
