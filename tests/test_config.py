@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from pathlib import Path
 
 import pytest
@@ -153,3 +154,73 @@ def test_the_reference_page_is_what_describe_says():
     from stoker.reference_pages import configuration_page
 
     assert REFERENCE.read_text(encoding="utf-8") == configuration_page()
+
+
+# ---------------------------------------------------------------------------- several engines
+
+
+def test_named_engines_have_the_keys_of_engine_and_their_order_is_kept(tmp_path):
+    file = write(
+        tmp_path,
+        "default_engine = 'small'\n"
+        "[engines.big]\nurl = 'http://127.0.0.1:8000'\nmodels = ['gpt-4o', 'claude-*']\n"
+        "[engines.small]\n",
+    )
+    environ = {"STOKER_ENGINES__BIG__REQUESTS": "32", "STOKER_ENGINES__BIG__API_KEY": "secret"}
+
+    settings = load(file=file, environ=environ, flags={"engines.extra": Flag("--engine", {})})
+
+    config = settings.config
+    big = config.engines["big"]
+    assert list(config.engines) == ["big", "small", "extra"]
+    assert list(config.all_engines()) == ["small", "big", "extra"]
+    assert (big.url, big.models, big.requests) == (
+        "http://127.0.0.1:8000",
+        ("gpt-4o", "claude-*"),
+        32,
+    )
+    assert config.engines["small"] == config.engines["extra"] == EngineConfig()
+    assert settings.origins["engines.big.requests"] == "$STOKER_ENGINES__BIG__REQUESTS"
+    assert "secret" not in repr(config)
+    assert ("engines.big.requests", 32) in config.items()
+
+
+def test_the_unnamed_engine_is_called_default_and_is_one_of_them_only_if_it_is_set():
+    named = {"big": EngineConfig(url="http://a:1")}
+
+    assert list(Config().all_engines()) == ["default"]
+    assert list(Config(engines=named).all_engines()) == ["big"]
+    both = Config(engine=EngineConfig(url="http://b:1"), engines=named)
+    assert list(both.all_engines()) == ["default", "big"]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[engines.Big]\nurl = 'http://a:1'", "engines.Big (.*): the name of an engine has"),
+        ("[engines.big]\nurl = 'nowhere'", "engines.big.url (.*): 'nowhere' is not an address"),
+        ("[engines.big]\nurl = 'http://u:p@a:1'", "into engines.big.api_key"),
+        ("[engines.big]\nrequests = 0", "engines.big.requests (.*): 0 is not an integer"),
+        ("[engines.big]\nurll = 'x'", "engines.big.urll (.*): no such key; did you mean url?"),
+        ("[engines]\nbig = 'x'", "engines.big (.*): an engine is a table of keys"),
+        ("[engines.a]\nurl='http://a:1'\ngguf='x'", "engines.a.url and engines.a.gguf are both"),
+        (
+            "[engine]\nurl='http://a:1'\n[engines.b]\nurl='http://a:1/'",
+            "engines.b.url is that of engine too",
+        ),
+        (
+            "[engines.a]\nmodels=['m']\n[engines.b]\nmodels=['m']",
+            "engines.b.models: 'm' leads to engines.a.models already",
+        ),
+        ("[engines.a]\nmodels=['b']\n[engines.b]", "engines.a.models: 'b' leads to engines.b"),
+        ("[engine]\nrequests=1\n[engines.default]", "engines.default: the engine of"),
+        ("default_engine = 'c'\n[engines.a]", "default_engine: no engine is called 'c'; there"),
+    ],
+)
+def test_an_error_about_an_engine_names_its_key(tmp_path, text, said):
+    file = write(tmp_path, text)
+
+    with pytest.raises(ConfigError) as error:
+        load(file=file, environ={})
+
+    assert re.search(said.replace("(.*)", r"\(.*\)").replace("[", r"\["), str(error.value))

@@ -19,7 +19,7 @@ from stoker.core import errors
 from stoker.core.climb import ClimbReason
 from stoker.core.jobs import TRANSITIONS, JobState
 from stoker.core.reasons import Explanation, Reason
-from stoker.fabric import Fabric
+from stoker.fabric import EngineSetup, Fabric
 from stoker.runtime.clock import SystemClock
 from stoker.runtime.recorder import EventLog
 from stoker.testing.fake_engine import FakeEngine
@@ -171,7 +171,11 @@ def routes() -> set[str]:
     """Every route that the application really has, as the page writes it."""
     clock = SystemClock()
     fabric = Fabric(
-        Config(), engine=FakeEngine(), store=InMemoryJobStore(), clock=clock, log=EventLog()
+        Config(),
+        setups={"default": EngineSetup(FakeEngine())},
+        store=InMemoryJobStore(),
+        clock=clock,
+        log=EventLog(),
     )
     return {
         f"{method} {route.path}"

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Literal, get_args, get_type_hints
+from typing import Annotated, Literal, get_args, get_origin, get_type_hints
 from urllib.parse import urlsplit
 
 import msgspec
@@ -21,8 +21,15 @@ from stoker.config_words import default_text, docs_of, in_words
 from stoker.core.errors import ConfigError
 from stoker.core.optimizer import OptimizerPolicy
 from stoker.core.policy import SHARES_MAX, Policy
+from stoker.engine_config import (
+    Count,
+    EngineConfig,
+    all_engines,
+    check_engines,
+    check_name,
+    engine_key,
+)
 
-Count = Annotated[int, Meta(ge=1)]
 Seconds = Annotated[float, Meta(ge=0)]
 Share = Annotated[float, Meta(gt=0, le=1)]
 
@@ -31,40 +38,6 @@ def default_data_folder() -> Path:
     """`$XDG_DATA_HOME/stoker`, or `~/.local/share/stoker`."""
     home = os.environ.get("XDG_DATA_HOME")
     return (Path(home) if home else Path.home() / ".local" / "share") / "stoker"
-
-
-@dataclass(frozen=True, slots=True)
-class EngineConfig:
-    """The inference engine behind Stoker. Without `url`, the embedded one is started."""
-
-    url: str | None = None
-    """Base address of a running engine, e.g. `http://127.0.0.1:8000`."""
-    kind: Literal["vllm", "sglang", "llamacpp", "trtllm", "openai"] | None = None
-    """What the engine is; detected when not set."""
-    model: str | None = None
-    """Name of the model to ask the engine for; its first one when not set."""
-    gguf: Path | None = None
-    """Model file for the embedded engine; the packaged small model when not set."""
-    api_key: str | None = field(default=None, repr=False)
-    """Sent to the engine as a bearer token. Never shown."""
-    requests: Count | None = None
-    """Sequences the engine runs at once; read from the engine when not set."""
-    kv_tokens: Count | None = None
-    """Tokens that fit its KV cache; read from the engine when not set."""
-    context_tokens: Count | None = None
-    """Longest prompt + output of one sequence; read from the engine when not set."""
-    prefill_tokens_per_step: Count | None = None
-    """Prompt tokens the engine reads in one step; read from the engine when not set."""
-    stall_timeout_s: Annotated[float, Meta(gt=0)] = 120.0
-    """A stream that brings nothing for this long is broken off."""
-    hang_timeout_s: Annotated[float, Meta(gt=0)] = 60.0
-    """An engine that finishes no small completion within this time counts as down."""
-    embedded_slots: Annotated[int, Meta(ge=1, le=256)] = 8
-    """Sequences that the embedded engine runs at once."""
-    embedded_context_tokens: Annotated[int, Meta(ge=256)] = 8192
-    """Longest prompt + output of one sequence in the embedded engine."""
-    embedded_threads: Count | None = None
-    """Threads of the embedded engine; the machine's cores less one when not set."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +150,12 @@ class LogConfig:
 class Config:
     """Everything that can be set."""
 
-    engine: EngineConfig = EngineConfig()
+    engine: EngineConfig = field(default_factory=EngineConfig)
+    engines: Mapping[str, EngineConfig] = field(default_factory=dict)
+    """More engines, by name."""
+    default_engine: str | None = None
+    """Name of the engine that takes requests which name no model; the one of `[engine]`, or else
+    the first of `[engines]`, when not set."""
     server: ServerConfig = ServerConfig()
     data: Path = field(default_factory=default_data_folder)
     """Folder of the job database, the embedded engine's files, and what was learned."""
@@ -194,8 +172,20 @@ class Config:
         _check_together(self)
 
     def items(self) -> list[tuple[str, object]]:
-        """Every key with its value, in the order of the reference page."""
-        return [(key.name, _get(self, key.name)) for key in describe()]
+        """Every key with its value, in the order of the reference page; then those of the named
+        engines."""
+        named = [
+            (f"engines.{name}.{item.name}", getattr(engine, item.name))
+            for name, engine in self.engines.items()
+            for item in fields(engine)
+        ]
+        return [*((key.name, _get(self, key.name)) for key in describe()), *named]
+
+    def all_engines(self) -> dict[str, EngineConfig]:
+        """Every engine by name, the default one first."""
+        found = all_engines(self.engine, self.engines)
+        default = self.default_engine
+        return found if default is None else {default: found[default], **found}
 
 
 def optimizer_policy(config: Config) -> OptimizerPolicy:
@@ -234,22 +224,34 @@ def keys() -> dict[str, Key]:
     return {key.name: key for key in describe()}
 
 
+def key_of(name: str) -> Key | None:
+    """The key of that name; those of a named engine are documented by `[engine]`'s."""
+    known = keys()
+    if name in known:
+        return known[name]
+    documented = known.get(engine_key(name) or "")
+    return None if documented is None else replace(documented, name=name)
+
+
 def parse_value(name: str, value: object, *, origin: str, is_text: bool) -> object:
     """Turn one raw value into its type; `ConfigError` says which key, from where, what is allowed.
 
     `is_text`: it comes from the environment, where numbers are text and empty means not set.
     """
-    key = keys()[name]
+    key = key_of(name)
+    assert key is not None, f"{name} is no key"
     if is_text and value == "" and type(None) in get_args(key.hint):
         return None
+    if is_text and get_origin(key.hint) is tuple and isinstance(value, str):
+        value = [part.strip() for part in value.split(",") if part.strip()]
     try:
         parsed = msgspec.convert(value, key.hint, strict=not is_text, dec_hook=_to_path)
         _check_finite(parsed)
     except (msgspec.ValidationError, ValueError):
         shown = "its value" if key.is_secret else repr(value)
         raise ConfigError(f"{name} ({origin}): {shown} is not {key.type}") from None
-    if name == "engine.url" and isinstance(parsed, str):
-        _check_url(parsed, origin)
+    if name.endswith(".url") and isinstance(parsed, str):
+        _check_url(name, parsed, origin)
     return parsed.expanduser() if isinstance(parsed, Path) else parsed
 
 
@@ -258,11 +260,12 @@ def _check_finite(value: object) -> None:
         raise ValueError
 
 
-def _check_url(url: str, origin: str) -> None:
+def _check_url(name: str, url: str, origin: str) -> None:
     if "@" in url:
         # The address itself is not repeated: what stands before the @ may be a secret.
-        problem = "has a user or password in it; put the secret into engine.api_key"
-        raise ConfigError(f"engine.url ({origin}): the address {problem}")
+        secret = name.removesuffix("url") + "api_key"
+        problem = f"has a user or password in it; put the secret into {secret}"
+        raise ConfigError(f"{name} ({origin}): the address {problem}")
     try:
         parts = urlsplit(url)
         is_good = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
@@ -270,16 +273,20 @@ def _check_url(url: str, origin: str) -> None:
         is_good = False
     if not is_good or parts.query or parts.fragment:
         raise ConfigError(
-            f"engine.url ({origin}): {url!r} is not an address such as http://127.0.0.1:8000"
+            f"{name} ({origin}): {url!r} is not an address such as http://127.0.0.1:8000"
         )
 
 
 def _check_together(config: Config) -> None:
-    engine, jobs, policy = config.engine, config.jobs, config.policy
-    if engine.url is not None and engine.gguf is not None:
+    jobs, policy = config.jobs, config.policy
+    for name in config.engines:
+        check_name(name, "in code")
+    check_engines(config.engine, config.engines)
+    known = all_engines(config.engine, config.engines)
+    if config.default_engine is not None and config.default_engine not in known:
         raise ConfigError(
-            "engine.url and engine.gguf are both set: one names a running engine, the other a "
-            "file for the embedded one; remove one of them"
+            f"default_engine: no engine is called {config.default_engine!r}; there is "
+            + ", ".join(known)
         )
     if jobs.first_delay_s > jobs.max_delay_s:
         raise ConfigError(
@@ -327,10 +334,13 @@ def _keys(cls: type, *, prefix: str) -> list[Key]:
     found: list[Key] = []
     for item in fields(cls):
         hint, name = hints[item.name], prefix + item.name
+        if (cls, item.name) == (Config, "engines"):
+            continue  # a table of tables: each has the keys of `[engine]`
         if is_dataclass(hint) and isinstance(hint, type):
             found.extend(_keys(hint, prefix=name + "."))
         else:
-            hint = _policy_range(item.name, hint) if cls is Policy else hint
+            is_number = cls is Policy and hint is not bool
+            hint = _policy_range(item.name, hint) if is_number else hint
             default = "none" if item.default_factory is dict else default_text(item.default)
             found.append(
                 Key(name, in_words(hint), default, docs[item.name], hint, name in _SECRETS)

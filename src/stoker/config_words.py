@@ -32,6 +32,8 @@ def default_text(value: object) -> str:
         return "~/.local/share/stoker"
     if value is None:
         return "not set"
+    if value == ():
+        return "none"
     if isinstance(value, bool):
         return str(value).lower()
     return f"{value:g}" if isinstance(value, float) else str(value)
@@ -44,6 +46,8 @@ def in_words(hint: object) -> str:
         return _annotated(options[0], options[1])
     if get_origin(hint) is Mapping:
         return f"a table of names, each with {in_words(options[1])}"
+    if get_origin(hint) is tuple:
+        return "a list of texts"
     if get_origin(hint) is Literal:
         return "one of " + ", ".join(str(option) for option in options)
     if options:

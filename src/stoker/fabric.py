@@ -9,13 +9,14 @@ async with Fabric.open(config) as fabric:
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import msgspec
 
-from stoker.assembly import Assembly
+from stoker.assembly import Assembly, started
 from stoker.config import Config
 from stoker.core.errors import (
     JobFailed,
@@ -26,11 +27,12 @@ from stoker.core.jobs import JobState
 from stoker.core.load import Load
 from stoker.core.quotas import Quotas
 from stoker.core.snapshot import Story
-from stoker.core.work import JobId, LeaseId, Priority, Request, RequestId
+from stoker.core.work import JobId, LeaseId, Priority, RequestId
+from stoker.engine_parts import EngineSetup
 from stoker.memories.ports import MemoryStore
 from stoker.memories.service import Memories
 from stoker.memories_parts import build_memory_store, remembering
-from stoker.overview import FabricSnapshot, Overview
+from stoker.overview import EngineSnapshot, FabricSnapshot, Overview
 from stoker.ports import (
     Clock,
     Engine,
@@ -46,50 +48,57 @@ from stoker.runtime.clock import SystemClock
 from stoker.runtime.event_file import EventFile
 from stoker.runtime.intake import Inference
 from stoker.runtime.leases import Lease
+from stoker.runtime.meter import Finished
 from stoker.runtime.recorder import EventLog
 from stoker.runtime.request_call import Call
 from stoker.runtime.submitting import P2Submission
 from stoker.runtime.warm_start import WarmStart
-from stoker.wiring import build_engine, build_event_files, build_store, build_warm_start
+from stoker.wiring import build_engines, build_store, build_warm_start
 
-__all__ = ["Call", "Fabric", "FabricSnapshot", "Lease", "P2Submission"]
+__all__ = [
+    "Call",
+    "EngineSetup",
+    "EngineSnapshot",
+    "Fabric",
+    "FabricSnapshot",
+    "Lease",
+    "P2Submission",
+]
 
 Json = Mapping[str, Any]
 
 
 class Fabric:
-    """Serve P0, P1 and durable P2 from one engine. Make it with `open` (or `assemble`)."""
+    """Serve P0, P1 and durable P2 from one box's engines. Make it with `open` (or `assemble`)."""
 
     def __init__(
         self,
         config: Config,
         *,
-        engine: Engine,
+        setups: Mapping[str, EngineSetup],
         store: JobStore,
         clock: Clock,
         log: EventLog,
         host: HostReader | None = None,
         warm_start: WarmStart | None = None,
-        event_files: Sequence[EventFile] = (),
     ) -> None:
         self.config = config
-        self.engine = engine
         self.jobs = store
         self.clock = clock
         self.log = log
         self._parts = Assembly(
             config,
-            engine=engine,
+            setups,
             store=store,
             clock=clock,
             log=log,
             host=host,
             warm_start=warm_start,
-            event_files=event_files,
         )
         self.ids = self._parts.ids
-        self.meter = self._parts.engine.meter
         self.batches = self._parts.batches
+        self.engine = self._parts.default.engine
+        """The default one."""
         self.quotas = Quotas()
         """What the callers with a key have had, of all engines together."""
         self._overview = Overview(self._parts, store, clock)
@@ -107,14 +116,12 @@ class Fabric:
         """
         config = config or Config()
         clock = SystemClock()
-        engine = await build_engine(config)
         async with cls.assemble(
             config,
-            engine=engine,
+            engine=await build_engines(config),
             store=build_store(config),
             clock=clock,
             warm_start=build_warm_start(config),
-            event_files=build_event_files(config),
             memories=build_memory_store(config),
         ) as fabric:
             yield fabric
@@ -125,7 +132,7 @@ class Fabric:
         cls,
         config: Config,
         *,
-        engine: Engine,
+        engine: Engine | Mapping[str, EngineSetup],
         store: JobStore,
         clock: Clock,
         log: EventLog | None = None,
@@ -134,23 +141,27 @@ class Fabric:
         event_files: Sequence[EventFile] = (),
         memories: MemoryStore | None = None,
     ) -> AsyncGenerator[Fabric]:
-        """The same from parts that the caller brings (tests, embedding)."""
+        """The same from parts that the caller brings (tests, embedding): one engine, or several by
+        name, the default one first.
+        """
+        if isinstance(engine, Mapping):
+            setups = engine
+        else:
+            name, settings = next(iter(config.all_engines().items()))
+            setups = {name: EngineSetup(engine, settings, event_files)}
         await store.open()
         try:
             # Whoever held jobs before is gone: the data folder has one owner at a time.
             orphans = await store.rescue(now=clock.wall() + config.jobs.lease_s)
-            await engine.start()
-            try:
-                log = log or EventLog()
+            async with started(setups):
                 fabric = cls(
                     config,
-                    engine=engine,
+                    setups=setups,
                     store=store,
                     clock=clock,
-                    log=log,
+                    log=log or EventLog(),
                     host=host,
                     warm_start=warm_start,
-                    event_files=event_files,
                 )
                 if orphans:
                     fabric.log.record("JobsRescued", clock.monotonic(), {"count": orphans})
@@ -160,8 +171,6 @@ class Fabric:
                 ):
                     fabric._memories = served
                     yield fabric
-            finally:
-                await engine.stop()
         finally:
             await store.close()
 
@@ -179,9 +188,11 @@ class Fabric:
         """
         await self._parts.drain(timeout_s)
 
-    async def wait_ready(self) -> None:
-        """Return when the engine has proved that it works."""
-        await self._parts.engine.monitor.wait_ready()
+    async def wait_ready(self, engine: str | None = None) -> None:
+        """Return when that engine has proved that it works; without a name, when all have."""
+        names = self._parts.engines if engine is None else [engine]
+        for name in names:
+            await self._parts.engines[name].monitor.wait_ready()
 
     # ------------------------------------------------------------------ the five verbs
 
@@ -241,21 +252,33 @@ class Fabric:
     async def infer(self, inference: Inference) -> AsyncGenerator[EngineAnswer]:
         """Wait for a turn and open the call. Leaving the block frees the slot on every path.
 
-        Raises `Rejected` and `EngineError`.
+        Raises `Rejected` and `EngineError`; where there are several engines, `ModelNotFound`.
         """
-        request = inference.request
-        call = EngineCall(request.id, inference.endpoint, inference.body, request.priority)
-        async with self._parts.engine.calls.open(request, call) as answer:
+        request, router = inference.request, self._parts.router
+        target = router.find(inference.model) or await router.route(inference.model)
+        call = EngineCall(
+            request.id,
+            inference.endpoint,
+            inference.body,
+            request.priority,
+            model=target.model,
+        )
+        async with self._parts.engines[target.engine].calls.open(request, call) as answer:
             yield answer
 
-    def predicted(self, request: Request) -> Load:
-        """What a request is thought to take."""
-        return self._parts.engine.scheduler.state.predictor.estimate(request)
+    def predicted(self, inference: Inference) -> Load:
+        """What a request is thought to take in the engine that it will go to."""
+        target = self._parts.router.find(inference.model)
+        parts = self._parts.default if target is None else self._parts.engines[target.engine]
+        return parts.scheduler.state.predictor.estimate(inference.request)
 
     def waiting_of(self, tenant: str) -> int:
-        """How many requests of a tenant wait for their turn."""
-        queues = self._parts.engine.scheduler.state.queues
-        return sum(queues.count_of(priority, tenant) for priority in Priority)
+        """How many requests of a tenant wait for their turn, at whichever engine."""
+        return sum(
+            one.scheduler.state.queues.count_of(priority, tenant)
+            for one in self._parts.engines.values()
+            for priority in Priority
+        )
 
     async def submit(self, submissions: Sequence[P2Submission]) -> list[Enqueued]:
         """Store background jobs, all or none. Raises `InvalidRequest`, `Conflict`, `StoreError`."""
@@ -267,12 +290,14 @@ class Fabric:
 
     async def cancel_job(self, job_id: JobId) -> Job:
         """Cancel it, waiting or running. Raises `NotFound`, or `Conflict` when it is over."""
-        return await self._parts.engine.runner.cancel(job_id)
+        return await self._parts.cancel(job_id)
 
     async def retry_job(self, job_id: JobId) -> Job:
         """Give a discarded or cancelled job a new life. Raises `NotFound`, `Conflict`."""
         job = await self.jobs.retry(job_id, now=self.clock.wall())
-        self._parts.engine.runner.note_enqueued({job.tenant: 1})
+        parts = self._parts.engine_of(job)
+        if parts is not None:
+            parts.runner.note_enqueued({job.tenant: 1})
         return job
 
     def leases(self) -> list[Lease]:
@@ -289,8 +314,26 @@ class Fabric:
             raise NotFound(f"no active P0 lease {lease_id}; it has ended, or never was")
 
     async def models(self) -> tuple[int, bytes]:
-        """The engine's list of models, verbatim, with its HTTP status. Raises `EngineError`."""
-        return await self.engine.models()
+        """The list of models, with its HTTP status. Raises `EngineError`.
+
+        That of the only engine is verbatim; those of several, and other names for models, are
+        merged.
+        """
+        router = self._parts.router
+        if router.is_plain:
+            return await self.engine.models()
+        await router.learn()
+        return 200, router.merged_list()
+
+    @property
+    def engine_names(self) -> tuple[str, ...]:
+        """The default one first."""
+        return tuple(self._parts.engines)
+
+    def listen(self, listener: Callable[[str, Finished], None]) -> None:
+        """Call `listener` with the engine's name for each finished request."""
+        for name, parts in self._parts.engines.items():
+            parts.meter.listen(partial(listener, name))
 
     def new_request_id(self) -> RequestId:
         return self.ids.request()

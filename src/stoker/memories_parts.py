@@ -10,6 +10,7 @@ from stoker.assembly import Assembly
 from stoker.config import Config, MemoriesConfig
 from stoker.core.errors import Conflict, NotFound
 from stoker.core.work import JobId
+from stoker.engine_config import EngineConfig
 from stoker.memories.ports import TENANT, BackgroundJobs, MemoryStore, NewWork
 from stoker.memories.remembering import Remembering
 from stoker.memories.service import Memories
@@ -69,20 +70,29 @@ async def _running(memories: Memories) -> AsyncGenerator[None]:
 def settings_of(config: Config) -> MemoriesSettings:
     """What the memory server is told of the configuration."""
     wanted = config.memories
+    engine = _engine(config, wanted)
     return MemoriesSettings(
         does_extract=wanted.extract,
-        model=wanted.model or config.engine.model,
-        is_small=_is_small(config, wanted),
-        is_strict_openai=config.engine.kind == "openai",
+        model=wanted.model or engine.model,
+        is_small=_is_small(engine, wanted),
+        is_strict_openai=engine.kind == "openai",
         has_assistants=wanted.extract_assistants,
         jobs_ahead_max=wanted.jobs_ahead_max,
     )
 
 
-def _is_small(config: Config, wanted: MemoriesConfig) -> bool:
+def _engine(config: Config, wanted: MemoriesConfig) -> EngineConfig:
+    """The engine that the model leads to, as far as the configuration tells; else the default."""
+    engines = config.all_engines()
+    for name, engine in engines.items():
+        if wanted.model and wanted.model in (name, engine.model, *engine.models):
+            return engine
+    return next(iter(engines.values()))
+
+
+def _is_small(engine: EngineConfig, wanted: MemoriesConfig) -> bool:
     if wanted.small_model is not None:
         return wanted.small_model
-    engine = config.engine
     is_packaged = engine.url is None and engine.gguf is None
     context = engine.context_tokens or (
         engine.embedded_context_tokens if engine.url is None else _SMALL_CONTEXT_TOKENS
@@ -109,7 +119,7 @@ class FabricJobs(BackgroundJobs):
 
     async def cancel(self, id: JobId) -> None:
         try:
-            await self._parts.engine.runner.cancel(id)
+            await self._parts.cancel(id)
         except (NotFound, Conflict):
             return  # it is over already, which is as good
 

@@ -12,9 +12,10 @@ from stoker.assembly import Assembly
 from stoker.core.batches import BatchStatus
 from stoker.core.errors import NotFound
 from stoker.core.jobs import JobState
-from stoker.core.reasons import Reason
+from stoker.core.reasons import Explanation, Reason
 from stoker.core.snapshot import Snapshot, Story
 from stoker.core.work import JobId, Priority, RequestId
+from stoker.engine_parts import EngineParts
 from stoker.ports import Clock, Job, JobStore
 from stoker.runtime.control_loop import OptimizerView
 from stoker.runtime.engine_monitor import EngineStatus
@@ -22,18 +23,60 @@ from stoker.runtime.meter import ClassMeter
 
 
 @dataclass(frozen=True, slots=True)
-class FabricSnapshot:
-    """Everything that the dashboard, the metrics and `/v1/fabric/state` show."""
+class EngineSnapshot:
+    """One engine with everything around it."""
 
     scheduler: Snapshot
     engine: EngineStatus
     optimizer: OptimizerView
     jobs: Mapping[JobState, int]
+    """Jobs in the store for this engine."""
     meters: Mapping[Priority, ClassMeter]
     jobs_held: int
+    background_waits_for: Reason | None
+    models: tuple[str, ...]
+    """The names that are on its own list."""
+
+
+@dataclass(frozen=True, slots=True)
+class FabricSnapshot:
+    """Everything that the dashboard, the metrics and `/v1/fabric/state` show.
+
+    What is one engine's is that of the default one; the others are in `engines`.
+    """
+
+    default: str
+    engines: Mapping[str, EngineSnapshot]
+    """By name, the default one first."""
+    jobs: Mapping[JobState, int]
+    """Of all engines, those included that are not configured any more."""
     batches: Mapping[BatchStatus, int]
     uptime_s: float
-    background_waits_for: Reason | None
+
+    @property
+    def scheduler(self) -> Snapshot:
+        return self.engines[self.default].scheduler
+
+    @property
+    def engine(self) -> EngineStatus:
+        return self.engines[self.default].engine
+
+    @property
+    def optimizer(self) -> OptimizerView:
+        return self.engines[self.default].optimizer
+
+    @property
+    def meters(self) -> Mapping[Priority, ClassMeter]:
+        return self.engines[self.default].meters
+
+    @property
+    def background_waits_for(self) -> Reason | None:
+        return self.engines[self.default].background_waits_for
+
+    @property
+    def jobs_held(self) -> int:
+        """Jobs that this process holds, for whichever engine."""
+        return sum(one.jobs_held for one in self.engines.values())
 
 
 class Overview:
@@ -47,25 +90,18 @@ class Overview:
 
     def snapshot(self) -> FabricSnapshot:
         """The state of everything, now (job counts: of the last second)."""
-        now, parts = self._clock.monotonic(), self._parts.engine
-        jobs = parts.runner.counts
-        is_waiting = bool(jobs[JobState.AVAILABLE])
+        now, parts = self._clock.monotonic(), self._parts
         return FabricSnapshot(
-            scheduler=parts.scheduler.snapshot(now),
-            engine=parts.monitor.status(),
-            optimizer=parts.control.view(),
-            jobs=jobs,
-            meters={priority: parts.meter.of(priority, now) for priority in Priority},
-            jobs_held=parts.runner.held,
-            batches=self._parts.batches.counts,
+            default=parts.default.name,
+            engines={name: _engine_snapshot(one, now) for name, one in parts.engines.items()},
+            jobs=parts.housekeeping.counts,
+            batches=parts.batches.counts,
             uptime_s=now - self._opened_at,
-            background_waits_for=parts.why_background_waits().reason if is_waiting else None,
         )
 
     async def explain(self, id: str) -> Story:
         """Why a request or a job is where it is, and its story. Raises `NotFound`."""
-        parts = self._parts.engine
-        story = parts.story(id)
+        story = self._story(id)
         if story is not None and story.state != "gone":
             return story
         try:
@@ -75,18 +111,50 @@ class Overview:
                 raise NotFound(f"no job {id}, and no request of it is remembered") from None
             return story
         story = story or Story(RequestId(id), "gone", None, None, None, None, ())
-        why = parts.why_background_waits() if job.state is JobState.AVAILABLE else None
-        return replace(story, state=job.state.value, explanation=why)
+        why = self._why_job_waits(job) if job.state is JobState.AVAILABLE else None
+        return replace(
+            story,
+            state=job.state.value,
+            explanation=why,
+            engine=job.engine or self._parts.default.name,
+        )
 
     def job_reason(self, job: Job) -> str | None:
         """Why a job is not running, or not over; `None` when it is."""
-        parts = self._parts.engine
         if job.state in (JobState.SCHEDULED, JobState.RETRYABLE):
             return str(job.state.value)
         if job.state is JobState.AVAILABLE:
-            return str(parts.why_background_waits().reason.value)
+            return str(self._why_job_waits(job).reason.value)
         if job.state is JobState.RUNNING:
-            story = parts.story(job.id)
+            story = self._story(job.id)
             if story is not None and story.explanation is not None:
                 return str(story.explanation.reason.value)
         return None
+
+    def _why_job_waits(self, job: Job) -> Explanation:
+        parts = self._parts.engine_of(job)
+        if parts is None:
+            note = f"{job.engine}; add it again, or cancel the job"
+            return Explanation(Reason.ENGINE_GONE, "engines", note=note)
+        return parts.why_background_waits()
+
+    def _story(self, id: str) -> Story | None:
+        """Of whichever engine has it now, or else remembers it."""
+        stories = [one.story(id) for one in self._parts.engines.values()]
+        found = [story for story in stories if story is not None]
+        return min(found, key=lambda story: story.state == "gone", default=None)
+
+
+def _engine_snapshot(parts: EngineParts, now: float) -> EngineSnapshot:
+    jobs = parts.runner.counts
+    is_waiting = bool(jobs[JobState.AVAILABLE])
+    return EngineSnapshot(
+        scheduler=parts.scheduler.snapshot(now),
+        engine=parts.monitor.status(),
+        optimizer=parts.control.view(),
+        jobs=jobs,
+        meters={priority: parts.meter.of(priority, now) for priority in Priority},
+        jobs_held=parts.runner.held,
+        background_waits_for=parts.why_background_waits().reason if is_waiting else None,
+        models=parts.served.ids,
+    )

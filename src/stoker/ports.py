@@ -64,6 +64,9 @@ class EngineCall:
     """Stream it inside whatever the body says, and assemble one whole answer (background work)."""
     checkpoint: Checkpoint | None = None
     """Continue from here (only with `is_collected`)."""
+    model: str | None = None
+    """Ask for this model instead of the body's, empty for the engine's own; for those who call an
+    engine by another name. Never set by the time that `Engine.send` sees it."""
 
 
 class EngineAnswer(Protocol):

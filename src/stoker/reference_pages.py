@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from stoker.api.metrics import DURATION, FAMILIES, FIRST_TOKEN
+from stoker.api.metrics import DURATION, FAMILIES, FIRST_TOKEN, HISTOGRAM_LABELS
 from stoker.config import Key, describe
 
 _CONFIGURATION = """\
@@ -31,7 +31,9 @@ _METRICS = """\
 Made from `stoker.api.metrics` by `python -m stoker.reference_pages docs/reference`; do not edit.
 
 `GET /metrics` answers in Prometheus' text format. A gauge that nobody knows (an engine without
-that number, a forecast before the first answer) is absent, never 0. `priority` is `p0`, `p1` or
+that number, a forecast before the first answer) is absent, never 0. `engine` is the name of the
+engine (`default` for the one of `[engine]`), also where there is only one; what has no such label
+is the whole box's. `priority` is `p0`, `p1` or
 `p2`; `reason` is one of the [reasons](reasons.md), and of the optimizer's steps one of the reasons
 that [the HTTP page](http.md) names.
 
@@ -51,10 +53,10 @@ def configuration_page() -> str:
 def metrics_page() -> str:
     """docs/reference/metrics.md."""
     rows = [
-        _metric_row(family.name, family.kind, family.labels, family.help) for family in FAMILIES
+        _metric_row(family.name, family.kind, family.all_labels, family.help) for family in FAMILIES
     ]
     rows += [
-        _metric_row(name, "histogram", ("priority",), help)
+        _metric_row(name, "histogram", HISTOGRAM_LABELS, help)
         for name, help in (FIRST_TOKEN, DURATION)
     ]
     return _METRICS + "".join(sorted(rows))
@@ -66,10 +68,20 @@ def write(folder: Path) -> None:
     (folder / "metrics.md").write_text(metrics_page(), encoding="utf-8")
 
 
+_ENGINES = """
+More engines have tables of their own, `[engines.NAME]`, with the same keys; in the environment
+`STOKER_ENGINES__NAME__URL` …, on the command line `--engine NAME=URL`. `NAME` has 1 to 40
+lower-case letters, digits, `-` and `_`. An empty table is an embedded engine. Where there are named
+engines and nothing is set in `[engine]`, it is none of them. See
+[several models](../guides/several-models.md).
+"""
+
+
 def _section(name: str, keys: list[Key]) -> str:
     title = f"`[{name}]`" if name else "Top level"
     head = f"\n## {title}\n\n| Key | Type | Default | Meaning |\n|---|---|---|---|\n"
-    return head + "".join(_key_row(key) for key in keys) + f"\nEnvironment: `{keys[0].env}` …\n"
+    rows = "".join(_key_row(key) for key in keys) + f"\nEnvironment: `{keys[0].env}` …\n"
+    return head + rows + (_ENGINES if name == "engine" else "")
 
 
 def _key_row(key: Key) -> str:

@@ -13,10 +13,13 @@ from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
-from stoker.config import Config, keys, parse_value
+from stoker.config import Config, key_of, keys, parse_value
 from stoker.core.errors import ConfigError
+from stoker.engine_config import EngineConfig, check_name, engine_key, engine_names
 
 _ENV_PREFIX = "STOKER_"
+EMBEDDED = "embedded"
+"""In place of a table, or of an address: an embedded engine with nothing set."""
 _T = TypeVar("_T")
 
 
@@ -48,6 +51,9 @@ def load(
     values: dict[str, Any] = {}
     origins = dict.fromkeys(keys(), "default")
     for name, value, origin, is_text in _raw_values(file, environ, flags or {}):
+        if _is_engine(name):
+            values |= _declared(name, value, origin)
+            continue
         values[name] = parse_value(_known(name, origin), value, origin=origin, is_text=is_text)
         origins[name] = origin
     return Settings(_build(Config, values), origins)
@@ -91,16 +97,28 @@ def _read_toml(path: Path) -> dict[str, Any]:
 def _flatten(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for name, value in table.items():
         if isinstance(value, dict) and prefix + name not in keys():
-            # An empty unknown table must not pass unseen.
-            if not value and prefix + name not in _sections():
+            # An empty unknown table must not pass unseen; an engine's may be empty.
+            if prefix == "engines." or (not value and prefix + name not in _sections()):
                 yield prefix + name, value
             yield from _flatten(value, f"{prefix}{name}.")
         else:
             yield prefix + name, value
 
 
+def _declared(name: str, value: object, origin: str) -> dict[str, object]:
+    """The table of an engine: it may be empty, as an embedded engine needs no key."""
+    check_name(name.removeprefix("engines."), origin)
+    if value != EMBEDDED and not isinstance(value, dict):
+        raise ConfigError(f"{name} ({origin}): an engine is a table of keys; set {name}.url")
+    return {name: EMBEDDED}
+
+
+def _is_engine(name: str) -> bool:
+    return name.startswith("engines.") and name.count(".") == 1
+
+
 def _sections() -> set[str]:
-    return {name.partition(".")[0] for name in keys() if "." in name}
+    return {"engines"} | {name.partition(".")[0] for name in keys() if "." in name}
 
 
 def _env_key(variable: str) -> str | None:
@@ -116,10 +134,15 @@ def _env_key(variable: str) -> str | None:
 
 
 def _known(name: str, origin: str) -> str:
-    if name in keys():
+    of_engine = engine_key(name)
+    if key_of(name) is not None:
+        if of_engine is not None:
+            check_name(name.split(".")[1], origin)
         return name
-    near = difflib.get_close_matches(name, [*keys(), *_sections()], n=1, cutoff=0.5)
-    hint = f"; did you mean {near[0]}?" if near else "; see docs/reference/configuration.md"
+    known = [*keys(), *_sections()]
+    near = difflib.get_close_matches(of_engine or name, known, n=1, cutoff=0.5)
+    found = [one if of_engine is None else one.rpartition(".")[2] for one in near]
+    hint = f"; did you mean {found[0]}?" if found else "; see docs/reference/configuration.md"
     raise ConfigError(f"{name} ({origin}): no such key{hint}")
 
 
@@ -128,7 +151,11 @@ def _build(cls: type[_T], values: Mapping[str, Any], prefix: str = "") -> _T:
     arguments: dict[str, Any] = {}
     for item in fields(cls):  # type: ignore[arg-type]
         name = prefix + item.name
-        if is_dataclass(hints[item.name]):
+        if name == "engines":
+            arguments[name] = {
+                one: _build(EngineConfig, values, f"engines.{one}.") for one in engine_names(values)
+            }
+        elif is_dataclass(hints[item.name]):
             arguments[item.name] = _build(hints[item.name], values, name + ".")
         elif name in values:
             arguments[item.name] = values[name]

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from stoker.config import Config
+from stoker.engine_config import EngineConfig
+from stoker.engine_parts import EngineSetup
 from stoker.engines.detect import connect
 from stoker.engines.embedded import EmbeddedEngine, EmbeddedSettings
 from stoker.engines.openai_http import CapacityOverrides
@@ -16,6 +20,7 @@ JOBS_FILE = "jobs.sqlite3"
 LEARNED_FILE = "learned.json"
 EVENTS_FILE = "events.jsonl"
 OPTIMIZER_FILE = "optimizer.jsonl"
+ENGINES_FOLDER = "engines"
 
 
 def build_store(config: Config) -> JobStore:
@@ -28,8 +33,25 @@ def build_warm_start(config: Config) -> WarmStart:
     return WarmStart(config.data / LEARNED_FILE)
 
 
-def build_event_files(config: Config) -> tuple[EventFile, ...]:
-    """Where the event log is kept in the data folder, if it is.
+async def build_engines(config: Config) -> dict[str, EngineSetup]:
+    """Every engine by name, the default one first. Raises `ConfigError`."""
+    return {
+        name: EngineSetup(
+            await _build_engine(settings, data_of(config, name)),
+            settings,
+            build_event_files(config, data_of(config, name)),
+        )
+        for name, settings in config.all_engines().items()
+    }
+
+
+def data_of(config: Config, name: str) -> Path:
+    """Where an engine's files lie: the data folder itself, or a folder in it for a named one."""
+    return config.data / ENGINES_FOLDER / name if name in config.engines else config.data
+
+
+def build_event_files(config: Config, data: Path) -> tuple[EventFile, ...]:
+    """Where the event log of one engine is kept, if it is.
 
     The optimizer's steps have a file of their own too: on a busy box the others would push them out
     within hours, and a replay needs all since the beginning.
@@ -39,14 +61,13 @@ def build_event_files(config: Config) -> tuple[EventFile, ...]:
         return ()
     most, is_full = settings.events_max_bytes, settings.events == "full"
     return (
-        EventFile(config.data / EVENTS_FILE, max_bytes=most, is_full=is_full),
-        EventFile(config.data / OPTIMIZER_FILE, max_bytes=most, kinds=KINDS),
+        EventFile(data / EVENTS_FILE, max_bytes=most, is_full=is_full),
+        EventFile(data / OPTIMIZER_FILE, max_bytes=most, kinds=KINDS),
     )
 
 
-async def build_engine(config: Config) -> Engine:
-    """The engine at `engine.url`, or the embedded one. Raises `ConfigError`."""
-    settings = config.engine
+async def _build_engine(settings: EngineConfig, data: Path) -> Engine:
+    """The engine at its address, or an embedded one. Raises `ConfigError`."""
     overrides = CapacityOverrides(
         requests=settings.requests,
         kv_tokens=settings.kv_tokens,
@@ -69,7 +90,7 @@ async def build_engine(config: Config) -> Engine:
             context_tokens=settings.embedded_context_tokens,
             threads=settings.embedded_threads,
         ),
-        data=config.data,
+        data=data,
         overrides=overrides,
         stall_timeout_s=settings.stall_timeout_s,
     )

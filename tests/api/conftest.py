@@ -173,5 +173,6 @@ def kit():
         config = staticmethod(a_config)
         until = staticmethod(until)
         reply = Reply
+        caller = Caller
 
     return Kit

@@ -22,9 +22,9 @@ ADMIN = replace(PEOPLE, name="boss", tenant="boss", is_admin=True)
 
 
 def parsed(body):
-    """The request that a body makes."""
+    """A body, as it is taken in."""
     id = RequestId("r")
-    return intake.parse(body, endpoint=None, priority=Priority.P1, request_id=id, now=0.0).request
+    return intake.parse(body, endpoint=None, priority=Priority.P1, request_id=id, now=0.0)
 
 
 @pytest.fixture

@@ -86,9 +86,11 @@ async def test_metrics_are_those_of_the_reference_page(kit, chat):
         families = {name for name in families if not name.endswith("_created")}
         documented = set(re.findall(r"^\| `(\w+)` \|", REFERENCE.read_text(), re.MULTILINE))
         assert families == documented
-        assert 'stoker_admission_total{priority="p0",reason="admitted"} 1.0' in text
-        assert 'stoker_ttft_seconds_count{priority="p0"} 1.0' in text
-        assert "stoker_engine_up 1.0" in text
+        assert (
+            'stoker_admission_total{engine="default",priority="p0",reason="admitted"} 1.0' in text
+        )
+        assert 'stoker_ttft_seconds_count{engine="default",priority="p0"} 1.0' in text
+        assert 'stoker_engine_up{engine="default"} 1.0' in text
 
 
 def test_the_metrics_page_is_made_from_the_code():

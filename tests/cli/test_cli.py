@@ -20,6 +20,7 @@ from stoker.cli.outcomes import EXIT_CODES
 from stoker.cli.serve import flags_of
 from stoker.client import SyncClient
 from stoker.config import Config
+from stoker.core.errors import ConfigError
 from stoker.core.policy import Policy
 from stoker.fabric import Fabric
 from stoker.runtime.clock import SystemClock
@@ -194,12 +195,35 @@ def test_serve_without_an_engine_says_so_and_serves(tmp_path):
 
 
 def test_a_model_is_a_name_beside_a_url_and_a_file_alone():
-    named = flags_of({"engine": "http://x", "model": "qwen", "port": None})
-    alone = flags_of({"engine": None, "model": "qwen.gguf", "port": "0"})
+    named = flags_of({"model": "qwen", "port": None}, ["http://x"])
+    alone = flags_of({"model": "qwen.gguf", "port": "0"})
 
     assert load(environ={}, flags=named).config.engine.model == "qwen"
     assert load(environ={}, flags=alone).config.engine.gguf.name == "qwen.gguf"
     assert load(environ={}, flags=alone).config.server.port == 0
+
+
+def test_several_engines_are_named_on_the_command_line():
+    flags = flags_of({"model": None}, ["http://x:1", "big=https://y:2/a=b", "small=embedded"])
+
+    config = load(environ={}, flags=flags).config
+
+    assert list(config.all_engines()) == ["default", "big", "small"]
+    assert config.engines["big"].url == "https://y:2/a=b"
+    assert config.engines["small"].url is None
+
+
+@pytest.mark.parametrize(
+    ("options", "engines", "said"),
+    [
+        ({}, ["http://x:1", "http://y:1"], "need names: NAME=URL"),
+        ({"model": "m"}, ["big=http://x:1"], "engines.NAME.model"),
+        ({"kind": "vllm"}, ["big=http://x:1"], "engines.NAME.kind"),
+    ],
+)
+def test_what_cannot_be_told_apart_is_refused(options, engines, said):
+    with pytest.raises(ConfigError, match=said):
+        flags_of(options, engines)
 
 
 def test_config_tells_each_value_and_who_set_it(monkeypatch, tmp_path):

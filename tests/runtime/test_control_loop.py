@@ -182,8 +182,8 @@ async def test_the_state_and_the_metrics_show_the_last_step_and_count_the_reason
     assert document["step"]["limits"] == last["limits"]
     assert document["step"]["classes"]["p2"] == {**last["climbs"]["p2"], "shape": "decode_heavy"}
     assert sum(document["steps"]["p2"].values()) == len(told(fabric))
-    assert 'stoker_optimizer_steps_total{priority="p2",reason="growing"} ' in text
-    assert 'stoker_optimizer_slope_ratio{priority="p2"}' in text
+    assert 'stoker_optimizer_steps_total{engine="default",priority="p2",reason="growing"} ' in text
+    assert 'stoker_optimizer_slope_ratio{engine="default",priority="p2"}' in text
 
 
 async def test_an_optimizer_that_fails_lifts_its_ceilings_and_the_loop_goes_on():

@@ -154,10 +154,10 @@ def test_the_data_folder_has_the_file_unless_it_is_switched_off(tmp_path):
     log.record("event", 1.0, {})
     config = Config(data=tmp_path, log=LogConfig(events_max_bytes=30))
     for _ in range(2):
-        build_event_files(config)[0].write(log.recent())
+        build_event_files(config, tmp_path)[0].write(log.recent())
 
     assert sorted(file.name for file in tmp_path.iterdir()) == ["events.jsonl", "events.jsonl.1"]
-    assert build_event_files(Config(data=tmp_path, log=LogConfig(events="off"))) == ()
+    assert build_event_files(Config(log=LogConfig(events="off")), tmp_path) == ()
 
 
 async def test_events_of_the_last_moment_reach_the_file(tmp_path):

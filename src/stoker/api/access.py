@@ -19,10 +19,11 @@ from stoker.api.problems import Header
 from stoker.core.errors import NotAllowed, NotFound, Unauthorized
 from stoker.core.jobs import JobState
 from stoker.core.quotas import UNLIMITED, Left
-from stoker.core.work import Priority, Request
+from stoker.core.work import Priority
 from stoker.fabric import Fabric
 from stoker.ports import EngineAnswer
 from stoker.runtime.endpoints import ENDPOINTS
+from stoker.runtime.intake import Inference
 
 KeyMode = Literal["auto", "required", "off"]
 _OPEN = frozenset({"/healthz", "/readyz"})
@@ -142,14 +143,14 @@ class Bill:
 
 
 @contextmanager
-def billed(scope: Scope, fabric: Fabric, request: Request) -> Generator[Bill]:
+def billed(scope: Scope, fabric: Fabric, inference: Inference) -> Generator[Bill]:
     """Count a request against its key while the block runs. Raises `Rejected`."""
     key, bill = caller_of(scope).key, Bill()
     if key is None or key.quota == UNLIMITED:
         yield bill
         return
-    clock, load = fabric.clock, fabric.predicted(request)
-    queued = fabric.waiting_of(request.tenant)
+    clock, load = fabric.clock, fabric.predicted(inference)
+    queued = fabric.waiting_of(inference.request.tenant)
     held = fabric.quotas.enter(key.id, key.quota, load.total_tokens, queued, clock.monotonic())
     try:
         yield bill

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from stoker.api.metric_family import Family, Sample, known
+from stoker.api.metric_family import BoxFamily, Sample, known
 from stoker.core.host_guard import Level
 from stoker.fabric import FabricSnapshot
 
@@ -20,56 +20,56 @@ def _psi(snapshot: FabricSnapshot) -> Iterator[Sample]:
 
 
 HOST_FAMILIES = (
-    Family(
+    BoxFamily(
         "stoker_host_guard",
         "gauge",
         "1 for the level that the memory guard is at, 0 for the others.",
         ("level",),
         _levels,
     ),
-    Family(
+    BoxFamily(
         "stoker_host_ram_available_bytes",
         "gauge",
         "RAM of the host that is available (`MemAvailable`).",
         (),
         lambda snapshot: known(snapshot.scheduler.host.ram_available_bytes),
     ),
-    Family(
+    BoxFamily(
         "stoker_host_ram_floor_bytes",
         "gauge",
         "Available RAM below which nothing but P0 starts freely, on this host.",
         (),
         lambda snapshot: known(snapshot.scheduler.guard.floors.hold),
     ),
-    Family(
+    BoxFamily(
         "stoker_host_ram_slope_bytes_per_second",
         "gauge",
         "How fast the available RAM changes, over the last 10 s; negative while it falls.",
         (),
         lambda snapshot: known(snapshot.scheduler.guard.slope_bytes_per_s),
     ),
-    Family(
+    BoxFamily(
         "stoker_host_ram_forecast_bytes",
         "gauge",
         "Available RAM in 10 s, at that slope.",
         (),
         lambda snapshot: known(snapshot.scheduler.guard.forecast_bytes),
     ),
-    Family(
+    BoxFamily(
         "stoker_host_swap_used_bytes",
         "gauge",
         "Swap of the host that is in use.",
         (),
         lambda snapshot: known(snapshot.scheduler.host.swap_used_bytes),
     ),
-    Family(
+    BoxFamily(
         "stoker_host_stalled_ratio",
         "gauge",
         "Share of the last 10 s in which everything waited for RAM (PSI, full avg10).",
         (),
         _psi,
     ),
-    Family(
+    BoxFamily(
         "stoker_engine_rss_bytes",
         "gauge",
         "Resident RAM of the engine's processes, where they run on this host; without CUDA's.",

@@ -89,7 +89,7 @@ class InferenceEndpoint:
     async def _answer(self, scope: Scope, inference: intake.Inference, reply: Reply) -> None:
         fabric = self.fabric
         try:
-            with billed(scope, fabric, inference.request) as bill:
+            with billed(scope, fabric, inference) as bill:
                 async with fabric.infer(inference) as answer:
                     bill.answer = answer
                     if answer.is_stream:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-from stoker.fabric import FabricSnapshot
+from stoker.fabric import EngineSnapshot, FabricSnapshot
 
 Sample = tuple[tuple[str, ...], float]
 
@@ -18,7 +18,29 @@ class Family:
     kind: str
     help: str
     labels: tuple[str, ...]
-    read: Callable[[FabricSnapshot], Iterable[Sample]]
+    read: Callable[[EngineSnapshot], Iterable[Sample]]
+
+    @property
+    def all_labels(self) -> tuple[str, ...]:
+        """Its labels; the first says which engine, also where there is only one."""
+        return ("engine", *self.labels)
+
+    def samples(self, snapshot: FabricSnapshot) -> Iterator[Sample]:
+        """Its values for each engine."""
+        for name, engine in snapshot.engines.items():
+            for labels, value in self.read(engine):
+                yield (name, *labels), value
+
+
+@dataclass(frozen=True, slots=True)
+class BoxFamily:
+    """A metric of the whole box: there is one value, however many engines there are."""
+
+    name: str
+    kind: str
+    help: str
+    all_labels: tuple[str, ...]
+    samples: Callable[[FabricSnapshot], Iterable[Sample]]
 
 
 def known(value: float | None) -> Iterator[Sample]:

@@ -5,17 +5,17 @@ The table `FAMILIES` is the documentation too: docs/reference/metrics.md is made
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from prometheus_client import CollectorRegistry, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from stoker.api.host_metrics import HOST_FAMILIES
-from stoker.api.metric_family import Family, Sample, known
+from stoker.api.metric_family import BoxFamily, Family, Sample, known
 from stoker.api.optimizer_metrics import OPTIMIZER_FAMILIES
 from stoker.core.work import Priority
-from stoker.fabric import Fabric, FabricSnapshot
+from stoker.fabric import EngineSnapshot, Fabric, FabricSnapshot
 from stoker.runtime.meter import Finished
 
 
@@ -27,19 +27,20 @@ class Metrics:
         self._registry = CollectorRegistry()
         self._collector = _SnapshotCollector()
         self._registry.register(self._collector)
-        self._first_token = _histogram(self._registry, FIRST_TOKEN, _TTFT_BUCKETS)
-        self._end = _histogram(self._registry, DURATION, _DURATION_BUCKETS)
-        fabric.meter.listen(self._observe)
+        engines = fabric.engine_names
+        self._first_token = _histogram(self._registry, FIRST_TOKEN, _TTFT_BUCKETS, engines)
+        self._end = _histogram(self._registry, DURATION, _DURATION_BUCKETS, engines)
+        fabric.listen(self._observe)
 
     def exposition(self) -> bytes:
         """All metrics in Prometheus' text format."""
         self._collector.snapshot = self._fabric.snapshot()
         return generate_latest(self._registry)
 
-    def _observe(self, finished: Finished) -> None:
-        self._end[finished.priority].observe(finished.e2e_s)
+    def _observe(self, engine: str, finished: Finished) -> None:
+        self._end[engine, finished.priority].observe(finished.e2e_s)
         if finished.ttft_s is not None:
-            self._first_token[finished.priority].observe(finished.ttft_s)
+            self._first_token[engine, finished.priority].observe(finished.ttft_s)
 
 
 FIRST_TOKEN = (
@@ -63,90 +64,100 @@ class _SnapshotCollector(Collector):
             yield _empty(family) if self.snapshot is None else _metric(family, self.snapshot)
 
 
-def _metric(family: Family, snapshot: FabricSnapshot) -> Metric:
+def _metric(family: Family | BoxFamily, snapshot: FabricSnapshot) -> Metric:
     metric = _empty(family)
-    for labels, value in family.read(snapshot):
+    for labels, value in family.samples(snapshot):
         metric.add_metric(labels, value)
     return metric
 
 
-def _empty(family: Family) -> CounterMetricFamily | GaugeMetricFamily:
+def _empty(family: Family | BoxFamily) -> CounterMetricFamily | GaugeMetricFamily:
     kind = CounterMetricFamily if family.kind == "counter" else GaugeMetricFamily
-    return kind(family.name, family.help, labels=family.labels)
+    return kind(family.name, family.help, labels=family.all_labels)
+
+
+HISTOGRAM_LABELS = ("engine", "priority")
 
 
 def _histogram(
-    registry: CollectorRegistry, named: tuple[str, str], buckets: tuple[float, ...]
-) -> dict[Priority, Histogram]:
-    histogram = Histogram(*named, ["priority"], registry=registry, buckets=buckets)
+    registry: CollectorRegistry,
+    named: tuple[str, str],
+    buckets: tuple[float, ...],
+    engines: Sequence[str],
+) -> dict[tuple[str, Priority], Histogram]:
+    histogram = Histogram(*named, HISTOGRAM_LABELS, registry=registry, buckets=buckets)
     # Resolved once: `labels()` takes a lock and a lookup, and this is the hot path.
-    return {priority: histogram.labels(priority.label) for priority in Priority}
+    return {
+        (engine, priority): histogram.labels(engine, priority.label)
+        for engine in engines
+        for priority in Priority
+    }
 
 
 # ---------------------------------------------------------------------------- the readings
 
 
-def _waiting(snapshot: FabricSnapshot) -> Iterator[Sample]:
+def _waiting(snapshot: EngineSnapshot) -> Iterator[Sample]:
     for priority, view in snapshot.scheduler.classes.items():
         yield (priority.label,), view.waiting
 
 
-def _running(snapshot: FabricSnapshot) -> Iterator[Sample]:
+def _running(snapshot: EngineSnapshot) -> Iterator[Sample]:
     for priority, view in snapshot.scheduler.classes.items():
         yield (priority.label,), view.running
 
 
-def _places(snapshot: FabricSnapshot) -> Iterator[Sample]:
+def _places(snapshot: EngineSnapshot) -> Iterator[Sample]:
     for priority, view in snapshot.scheduler.classes.items():
         yield (priority.label, "running"), view.places.running
         yield (priority.label, "parked"), view.places.parked
 
 
-def _session_ttl(snapshot: FabricSnapshot) -> Iterator[Sample]:
+def _session_ttl(snapshot: EngineSnapshot) -> Iterator[Sample]:
     for priority, view in snapshot.scheduler.classes.items():
         if priority is not Priority.P0:
             yield (priority.label,), view.places.ttl_s
 
 
-def _oldest_wait(snapshot: FabricSnapshot) -> Iterator[Sample]:
+def _oldest_wait(snapshot: EngineSnapshot) -> Iterator[Sample]:
     for priority, view in snapshot.scheduler.classes.items():
         yield (priority.label,), view.oldest_wait_s or 0.0
 
 
-def _blocked(snapshot: FabricSnapshot) -> Iterator[Sample]:
+def _blocked(snapshot: EngineSnapshot) -> Iterator[Sample]:
     for priority, view in snapshot.scheduler.classes.items():
         if view.blocked_by is not None:
             yield (priority.label, view.blocked_by.reason.value), 1.0
 
 
-def _limit_requests(snapshot: FabricSnapshot) -> Iterator[Sample]:
+def _limit_requests(snapshot: EngineSnapshot) -> Iterator[Sample]:
     limits, capacity = snapshot.scheduler.limits, snapshot.scheduler.capacity
     learned = (limits.requests_p0, limits.requests_p1, limits.requests_p2)
     for priority, limit in zip(Priority, learned, strict=True):
         yield (priority.label,), capacity.requests if limit is None else limit
 
 
-def _limit_tokens(snapshot: FabricSnapshot) -> Iterator[Sample]:
+def _limit_tokens(snapshot: EngineSnapshot) -> Iterator[Sample]:
     learned = snapshot.scheduler.limits.tokens
     return known(snapshot.scheduler.capacity.kv_tokens if learned is None else learned)
 
 
-def _admissions(snapshot: FabricSnapshot) -> Iterator[Sample]:
+def _admissions(snapshot: EngineSnapshot) -> Iterator[Sample]:
     for (priority, reason), count in snapshot.scheduler.admissions.items():
         yield (priority.label, reason.value), count
 
 
-def _outcomes(snapshot: FabricSnapshot) -> Iterator[Sample]:
+def _outcomes(snapshot: EngineSnapshot) -> Iterator[Sample]:
     for (priority, outcome), count in snapshot.scheduler.outcomes.items():
         yield (priority.label, outcome), count
 
 
-def _jobs(snapshot: FabricSnapshot) -> Iterator[Sample]:
+def _jobs(snapshot: EngineSnapshot) -> Iterator[Sample]:
     for state, count in snapshot.jobs.items():
         yield (state.value,), count
 
 
-def _steps(snapshot: FabricSnapshot) -> Iterator[Sample]:
+def _steps(snapshot: EngineSnapshot) -> Iterator[Sample]:
     for batch, step_s in snapshot.scheduler.service.steps_s.items():
         yield (str(batch),), step_s
 
@@ -252,7 +263,7 @@ FAMILIES = (
         ("state",),
         _jobs,
     ),
-    Family(
+    BoxFamily(
         "stoker_batches",
         "gauge",
         "OpenAI batches by status.",

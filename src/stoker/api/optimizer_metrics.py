@@ -5,22 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from stoker.api.metric_family import Family, Sample, known
-from stoker.fabric import FabricSnapshot
+from stoker.fabric import EngineSnapshot
 
 
-def _steps(snapshot: FabricSnapshot) -> Iterator[Sample]:
+def _steps(snapshot: EngineSnapshot) -> Iterator[Sample]:
     for (priority, reason), count in snapshot.optimizer.steps.items():
         yield (priority.label, reason.value), count
 
 
-def _slopes(snapshot: FabricSnapshot) -> Iterator[Sample]:
+def _slopes(snapshot: EngineSnapshot) -> Iterator[Sample]:
     step = snapshot.optimizer.step
     for priority, climb in {} if step is None else step.climbs.items():
         if climb.slope is not None:
             yield (priority.label,), climb.slope
 
 
-def _finished(snapshot: FabricSnapshot) -> Iterator[Sample]:
+def _finished(snapshot: EngineSnapshot) -> Iterator[Sample]:
     step = snapshot.optimizer.step
     for priority, climb in {} if step is None else step.climbs.items():
         if climb.finished_rate is not None:

@@ -18,6 +18,7 @@ from stoker.core.errors import (
     EngineRefused,
     InvalidRequest,
     JobNotDone,
+    ModelNotFound,
     NotAllowed,
     NotFound,
     Rejected,
@@ -107,6 +108,19 @@ def _(error: NotAllowed, _request_id: str) -> Problem:
 @_describe.register
 def _(error: NotFound, _request_id: str) -> Problem:
     return _problem(404, str(error), code=error.code, is_retryable=False)
+
+
+@_describe.register
+def _(error: ModelNotFound, _request_id: str) -> Problem:
+    # As OpenAI words it: clients look at the code, some at the type.
+    return _problem(
+        404,
+        str(error),
+        code=error.code,
+        param="model",
+        is_retryable=False,
+        kind="invalid_request_error",
+    )
 
 
 @_describe.register
@@ -217,9 +231,12 @@ def _problem(
     param: str | None = None,
     retry_after_s: float | None = None,
     is_retryable: bool,
+    kind: str | None = None,
     **why: object,
 ) -> Problem:
-    kind = _TYPES.get(status) or ("invalid_request_error" if status < 500 else "server_error")
+    kind = (
+        kind or _TYPES.get(status) or ("invalid_request_error" if status < 500 else "server_error")
+    )
     error = {"message": message, "type": kind, "param": param, "code": code, **why}
     headers = [(b"content-type", b"application/json"), (b"x-stoker-reason", code.encode())]
     headers += _retry_headers(retry_after_s, is_retryable=is_retryable)

@@ -7,15 +7,32 @@ from typing import Any
 
 import msgspec
 
+from stoker.core.jobs import JobState
 from stoker.core.optimizer import Step
 from stoker.core.reasons import Explanation
 from stoker.core.snapshot import ClassView, Snapshot, Story
-from stoker.fabric import FabricSnapshot
+from stoker.fabric import EngineSnapshot, FabricSnapshot
 from stoker.runtime.control_loop import OptimizerView
 
 
 def state_document(snapshot: FabricSnapshot) -> dict[str, Any]:
-    """The whole fabric at one instant."""
+    """The whole fabric at one instant: what is one engine's is the default one's, and `engines` has
+    the same of each.
+    """
+    engines = {name: engine_document(one) for name, one in snapshot.engines.items()}
+    return {
+        **engines[snapshot.default],
+        "jobs": _job_counts(snapshot.jobs),
+        "jobs_held": snapshot.jobs_held,
+        "batches": {status.value: count for status, count in snapshot.batches.items()},
+        "uptime_s": snapshot.uptime_s,
+        "default_engine": snapshot.default,
+        "engines": engines,
+    }
+
+
+def engine_document(snapshot: EngineSnapshot) -> dict[str, Any]:
+    """One engine with everything around it."""
     engine = snapshot.engine
     return {
         "engine": {
@@ -26,13 +43,12 @@ def state_document(snapshot: FabricSnapshot) -> dict[str, Any]:
             "proved_at": engine.proved_at,
             "restarts": engine.restarts,
             "capacity": _plain(engine.capacity),
+            "models": list(snapshot.models),
         },
-        "jobs": {state.value: count for state, count in snapshot.jobs.items()},
+        "jobs": _job_counts(snapshot.jobs),
         "jobs_held": snapshot.jobs_held,
-        "batches": {status.value: count for status, count in snapshot.batches.items()},
         "background_waits_for": _plain(snapshot.background_waits_for),
         "meters": {priority.label: _plain(meter) for priority, meter in snapshot.meters.items()},
-        "uptime_s": snapshot.uptime_s,
         "optimizer": optimizer_document(snapshot.optimizer),
         "scheduler": scheduler_document(snapshot.scheduler),
     }
@@ -99,6 +115,7 @@ def story_document(story: Story) -> dict[str, Any]:
     return {
         "id": story.id,
         "state": story.state,
+        "engine": story.engine,
         "explanation": explanation_document(story.explanation),
         "position": story.position,
         "prediction": _plain(story.prediction),
@@ -124,6 +141,10 @@ def _class_document(view: ClassView) -> dict[str, Any]:
         "places": _plain(view.places),
         "blocked_by": explanation_document(view.blocked_by),
     }
+
+
+def _job_counts(counts: Mapping[JobState, int]) -> dict[str, int]:
+    return {state.value: count for state, count in counts.items()}
 
 
 def _fields(fields: Mapping[str, object]) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from stoker.api.wire import encode
 from stoker.core.errors import InvalidRequest, ModelNotFound, NotFound
 from stoker.core.snapshot import Story
 from stoker.core.work import JobId
-from stoker.fabric import Fabric
+from stoker.fabric import EngineSnapshot, Fabric
 from stoker.runtime.recorder import LoggedEvent, Subscription
 
 HEARTBEAT_S = 10.0
@@ -38,17 +38,18 @@ class Views:
         return Response(b'{"status":"ok"}', media_type=_JSON)
 
     async def readyz(self, request: Request) -> Response:
-        """Whether work would be served now: the engine answers, and we are not shutting down."""
+        """Whether work would be served now: an engine answers, and we are not shutting down."""
         snapshot = self.fabric.snapshot()
-        engine = snapshot.engine
         is_draining = snapshot.scheduler.is_draining
-        cause = "shutting down" if is_draining else engine.cause
-        is_ready = engine.is_ready and not is_draining
+        engines = {
+            name: _readiness(one, is_draining=is_draining) for name, one in snapshot.engines.items()
+        }
+        is_ready = any(one["status"] == _READY for one in engines.values())
+        # What was always there says the default engine's, with the word on all of them.
         document = {
-            "status": "ready" if is_ready else "not_ready",
-            "reason": None if is_ready else cause,
-            "engine": engine.name,
-            "probe_s": engine.probe_s,
+            **engines[snapshot.default],
+            "status": _READY if is_ready else _NOT_READY,
+            "engines": engines,
         }
         return Response(encode(document), 200 if is_ready else 503, media_type=_JSON)
 
@@ -59,7 +60,7 @@ class Views:
         )
 
     async def models(self, request: Request) -> Response:
-        """The engine's own list, verbatim."""
+        """The only engine's list, verbatim; or that of all, merged."""
         status, body = await self.fabric.models()
         return Response(body, status, media_type=_JSON)
 
@@ -89,6 +90,21 @@ class Views:
         except NotFound:
             arrival = story.entries[0].fields if story.entries else {}
             return str(arrival.get("tenant", ""))
+
+
+_READY, _NOT_READY = "ready", "not_ready"
+
+
+def _readiness(snapshot: EngineSnapshot, *, is_draining: bool) -> dict[str, object]:
+    engine = snapshot.engine
+    is_ready = engine.is_ready and not is_draining
+    cause = "shutting down" if is_draining else engine.cause
+    return {
+        "status": _READY if is_ready else _NOT_READY,
+        "reason": None if is_ready else cause,
+        "engine": engine.name,
+        "probe_s": engine.probe_s,
+    }
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,6 +57,8 @@ class JobDocument(msgspec.Struct):
     created_at: float
     started_at: float | None
     finished_at: float | None
+    engine: str | None = None
+    """The engine that it is for; null is whichever is the default."""
 
 
 class JobAccepted(msgspec.Struct):
@@ -92,6 +94,7 @@ def job_document(job: Job, *, reason: str | None, result: bytes | None = None) -
         key=job.key,
         batch=job.batch,
         is_cancel_requested=job.is_cancel_requested,
+        engine=job.engine or None,
         run_at=job.run_at,
         deadline_at=job.deadline_at,
         created_at=job.created_at,

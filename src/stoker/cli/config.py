@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from stoker.cli.remote import print_json, with_json
-from stoker.config import keys
+from stoker.config import key_of
 from stoker.settings import load
 
 
@@ -20,7 +20,7 @@ def show_config(file: Path | None, *, as_json: bool) -> None:
     """Print every setting in force and where it was set."""
     settings = load(file=file)
     rows = [
-        (name, _shown(name, value), settings.origins[name])
+        (name, _shown(name, value), settings.origins.get(name, "default"))
         for name, value in settings.config.items()
     ]
     if as_json:
@@ -35,6 +35,7 @@ def show_config(file: Path | None, *, as_json: bool) -> None:
 
 
 def _shown(name: str, value: object) -> object:
-    if keys()[name].is_secret and value is not None:
+    key = key_of(name)
+    if key is not None and key.is_secret and value is not None:
         return "(hidden)"
     return str(value) if isinstance(value, Path) else value

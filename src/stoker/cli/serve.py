@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import socket
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import click
@@ -14,9 +16,10 @@ from stoker.access.key_file import KeyFile
 from stoker.api.serve import bind, require_loopback
 from stoker.api.serve import serve as serve_http
 from stoker.config import Config
+from stoker.core.errors import ConfigError
 from stoker.fabric import Fabric
 from stoker.logs import configure
-from stoker.settings import Flag, load
+from stoker.settings import EMBEDDED, Flag, load
 
 log = structlog.get_logger("stoker.serve")
 
@@ -24,10 +27,16 @@ _ENGINE_PATIENCE_S = 3.0
 
 
 @click.command()
-@click.option("--engine", metavar="URL", help="A running engine; without it, one is embedded.")
+@click.option(
+    "--engine",
+    metavar="[NAME=]URL",
+    multiple=True,
+    help="A running engine; without it, one is embedded. Several have names, and a request goes to "
+    "the one that has its model; NAME=embedded starts one.",
+)
 @click.option("--kind", help="What the engine is: vllm, sglang, llamacpp, trtllm, openai.")
 @click.option(
-    "--model", help="With --engine: the model's name there. Without: a GGUF file to embed."
+    "--model", help="With --engine URL: the model's name there. Without: a GGUF file to embed."
 )
 @click.option("--config", "file", type=click.Path(path_type=Path), help="A TOML file.")
 @click.option("--host", help="Address to listen on (127.0.0.1).")
@@ -39,9 +48,11 @@ _ENGINE_PATIENCE_S = 3.0
     is_flag=True,
     help="Listen beyond this machine although there are no API keys.",
 )
-def serve(file: Path | None, *, insecure_bind: bool, **options: str | None) -> None:
-    """Serve one engine to interactive, agent and background work."""
-    config = load(file=file, flags=flags_of(options)).config
+def serve(
+    file: Path | None, *, insecure_bind: bool, engine: tuple[str, ...], **options: str | None
+) -> None:
+    """Serve the engines of one box to interactive, agent and background work."""
+    config = load(file=file, flags=flags_of(options, engine)).config
     keys = None if config.server.keys == "off" else KeyFile(config.data)
     is_guarded = keys is not None and (config.server.keys == "required" or bool(keys.all()))
     if not (is_guarded or insecure_bind):
@@ -53,20 +64,38 @@ def serve(file: Path | None, *, insecure_bind: bool, **options: str | None) -> N
         runner.run(_serve(config, sock, keys))
 
 
-def flags_of(options: dict[str, str | None]) -> dict[str, Flag]:
-    """The keys that the given options set."""
+def flags_of(options: dict[str, str | None], engines: Sequence[str] = ()) -> dict[str, Flag]:
+    """The keys that the given options set. Raises `ConfigError` for engines that need names."""
+    flags = dict(_engine_flags(engines))
+    given = [name for name in ("model", "kind") if options.get(name) is not None]
+    if given and flags and "engine.url" not in flags:
+        raise ConfigError(f"--{given[0]}: of which engine? Set engines.NAME.{given[0]} instead")
     # A model beside a URL is a name there; alone, it is a file for the embedded engine.
-    model_key = "engine.model" if options.get("engine") else "engine.gguf"
+    model_key = "engine.model" if "engine.url" in flags else "engine.gguf"
     keys = {**_KEYS, "model": model_key}
-    return {
+    return flags | {
         keys[name]: Flag("--" + name.replace("_", "-"), value)
         for name, value in options.items()
         if value is not None
     }
 
 
+def _engine_flags(engines: Sequence[str]) -> Iterator[tuple[str, Flag]]:
+    named = [_NAMED.fullmatch(engine) for engine in engines]
+    if named.count(None) > 1:
+        raise ConfigError("--engine: of several engines, all but one need names: NAME=URL")
+    for engine, match in zip(engines, named, strict=True):
+        if match is None:
+            yield "engine.url", Flag("--engine", engine)
+        elif match[2] == EMBEDDED:
+            yield f"engines.{match[1]}", Flag("--engine", EMBEDDED)
+        else:
+            yield f"engines.{match[1]}.url", Flag("--engine", match[2])
+
+
+_NAMED = re.compile(r"([^=:/]+)=(.*)")
+"""An address has a colon before any equals sign."""
 _KEYS = {
-    "engine": "engine.url",
     "kind": "engine.kind",
     "host": "server.host",
     "port": "server.port",
@@ -77,22 +106,24 @@ _KEYS = {
 
 async def _serve(config: Config, sock: socket.socket, keys: KeyFile | None) -> None:
     async with Fabric.open(config) as fabric, asyncio.TaskGroup() as tasks:
-        report = tasks.create_task(_report_engine(fabric))
+        reports = [tasks.create_task(_report_engine(fabric, name)) for name in fabric.engine_names]
         await serve_http(fabric, announce=_announce, sock=sock, keys=keys)
-        report.cancel()
+        for report in reports:
+            report.cancel()
 
 
-async def _report_engine(fabric: Fabric) -> None:
+async def _report_engine(fabric: Fabric, name: str) -> None:
     """An engine that is not there yet is no error, but nobody should have to guess it."""
+    called = f"The engine {name}" if len(fabric.engine_names) > 1 else "The engine"
     try:
         async with asyncio.timeout(_ENGINE_PATIENCE_S):
-            await fabric.wait_ready()
+            await fabric.wait_ready(name)
     except TimeoutError:
-        engine = fabric.snapshot().engine
-        log.warning("engine_not_ready", engine=engine.name, cause=engine.cause)
-        click.echo(f"The engine is not ready yet: {engine.cause}. Jobs are accepted meanwhile.")
-    await fabric.wait_ready()
-    click.echo("The engine is ready.")
+        engine = fabric.snapshot().engines[name].engine
+        log.warning("engine_not_ready", name=name, engine=engine.name, cause=engine.cause)
+        click.echo(f"{called} is not ready yet: {engine.cause}. Jobs are accepted meanwhile.")
+    await fabric.wait_ready(name)
+    click.echo(f"{called} is ready.")
 
 
 def _announce(url: str) -> None:

@@ -7,7 +7,7 @@ with its knob, its measured value and its limit. Nothing here changes any state.
 from __future__ import annotations
 
 from stoker.core.ageing import Ageing
-from stoker.core.beside_p0 import BesideP0
+from stoker.core.beside_p0 import ON_ANOTHER_ENGINE, BesideP0
 from stoker.core.box import Box
 from stoker.core.host_guard import HostGuard
 from stoker.core.ledger import Ledger
@@ -126,7 +126,7 @@ class Admission:
 
     def _pressure(self, at: float) -> Explanation | None:
         """What stops P1 and P2 because the box cannot be trusted, or is short of RAM."""
-        short = self._guard.refusal(self._below_p0)
+        short = self._guard.refusal(self.below_p0) or self._other_next()
         if short is not None:
             return short
         policy = self._policy
@@ -138,8 +138,20 @@ class Admission:
         return None
 
     @property
-    def _below_p0(self) -> int:
-        return self._ledger.count(Priority.P1) + self._ledger.count(Priority.P2)
+    def below_p0(self) -> int:
+        """P1 and P2 in all engines of the box: they drain one pool of RAM."""
+        here = self._ledger.count(Priority.P1) + self._ledger.count(Priority.P2)
+        return here + self._box.requests_elsewhere
+
+    def _other_next(self) -> Explanation | None:
+        """While RAM bounds all engines, one that has nothing goes before one that had its turn."""
+        allowed = self._guard.requests_allowed
+        if allowed is None or not self._box.is_other_next:
+            return None
+        note = "what comes free is another engine's, which has nothing running"
+        return Explanation(
+            Reason.HOST_RAM_FLOOR, "requests_allowed", self.below_p0, allowed, note=note
+        )
 
     def _gated(self, at: float) -> Explanation | None:
         """What stops P2 because P0 holds the box, or has just left it."""
@@ -153,6 +165,7 @@ class Admission:
             "p2_during_p0" if held else "ramp_s",
             resident,
             allowed,
+            note=ON_ANOTHER_ENGINE if held and self._hold.is_elsewhere else None,
         )
 
     def joining(self, load: Load, at: float) -> Explanation | None:
@@ -176,7 +189,7 @@ class Admission:
             places = 0 if is_due else self._places.count(Priority.P2)
             room = min(room, limit - max(places, ledger.count(Priority.P2)))
         if self._guard.requests_allowed is not None:
-            room = min(room, self._guard.requests_allowed - self._below_p0)
+            room = min(room, self._guard.requests_allowed - self.below_p0)
         return max(room, 1 if ledger.is_idle and not self._hold.is_held(at) else 0)
 
     def _room_beside_p0(self, room: int, at: float) -> int:

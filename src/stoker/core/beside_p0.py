@@ -18,6 +18,8 @@ from stoker.core.resuming import Resuming
 from stoker.core.service_curve import ServiceCurve
 from stoker.core.work import Priority
 
+ON_ANOTHER_ENGINE = "on another engine of this box"
+
 
 class BesideP0:
     def __init__(
@@ -54,6 +56,8 @@ class BesideP0:
         policy, service = self._policy, self._service
         if policy.p2_during_p0 is not None:
             return policy.p2_during_p0
+        if self.hold.is_elsewhere:
+            return 0  # what work here costs P0 there, no curve tells
         # Those who are not background decode in the same step; one more P0 may come any moment.
         others = self.hold.requests + spare + self._ledger.count(Priority.P1)
         most = service.batch_max(policy.p0_itl_target_s) or 0
@@ -68,6 +72,8 @@ class BesideP0:
         """Why a background request may not join now: P0 would feel its prompt being read."""
         if not self.is_learned:
             return None
+        if self.hold.is_elsewhere:
+            return Explanation(Reason.P0_LEASE, "p0_across_engines", note=ON_ANOTHER_ENGINE)
         is_continued = load.cached_tokens > 0
         read_s = self._felt_s(load.unread_tokens, is_continued=is_continued)
         limit_s = self._policy.p0_itl_target_s
@@ -80,6 +86,8 @@ class BesideP0:
         """Whether P0 hardly feels it when the engine reads so many background prompt tokens."""
         if tokens == 0 or not self.is_learned:
             return True
+        if self.hold.is_elsewhere:
+            return False
         read_s = self._service.prefill_s(tokens)
         return read_s is not None and read_s <= self._policy.p0_itl_target_s
 
@@ -102,6 +110,8 @@ class BesideP0:
         """Jobs in the store that are known to join cheaply; `None` = no need to know."""
         if not self.is_learned:
             return None
+        if self.hold.is_elsewhere:
+            return 0
         limit_s = self._policy.p0_itl_target_s
         new_tokens = self._resuming.new_prompt_tokens(at)
         if new_tokens is not None and not self.hold.has_lease:

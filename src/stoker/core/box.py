@@ -28,6 +28,10 @@ class Box:
     kv_per_token: float = 1.0
     """KV tokens that a token in flight really takes: less than 1 where prefixes are common."""
     host: HostSample = field(default_factory=HostSample)
+    requests_elsewhere: int = 0
+    """P1 and P2 in the other engines of this box, as last told."""
+    is_other_next: bool = False
+    """Whether RAM that comes free is another engine's to take."""
     is_draining: bool = False
 
     def telemetry_age_s(self, at: float) -> float | None:

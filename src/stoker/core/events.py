@@ -33,7 +33,8 @@ class HostSample:
     """`/proc/pressure/memory`, `full avg10`."""
     swap_used_bytes: int | None = None
     engine_rss_bytes: int | None = None
-    """Resident RAM of the engine's processes, where they run on this host."""
+    """Resident RAM of the engine's processes, where they run on this host; of several engines that
+    are ours, of all together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +113,26 @@ class EngineSampled:
 class HostSampled:
     at: float
     sample: HostSample
+    in_flight: int | None = None
+    """P1 and P2 in all engines of the box, so that all judge alike; `None` where there is one."""
+
+
+@dataclass(frozen=True, slots=True)
+class P0Elsewhere:
+    """One more P0 request, or a hold, has come to another engine of this box; or none is left."""
+
+    at: float
+    is_held: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RunningElsewhere:
+    """P1 and P2 in the other engines of this box. Told while the host's RAM bounds them all."""
+
+    at: float
+    requests: int
+    is_other_next: bool = False
+    """Another engine has nothing in it, waits for RAM, and had its last turn before this one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,5 +187,7 @@ Event = (
     | EngineDown
     | DrainRequested
     | HostSampled
+    | P0Elsewhere
+    | RunningElsewhere
     | Observation
 )

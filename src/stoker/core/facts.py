@@ -30,7 +30,9 @@ from stoker.core.events import (
     Left,
     LimitsChanged,
     Observation,
+    P0Elsewhere,
     Progressed,
+    RunningElsewhere,
 )
 from stoker.core.giving_way import GivingWay
 from stoker.core.host_guard import Level
@@ -70,10 +72,22 @@ class Facts:
         return ()
 
     def _told(
-        self, event: LeaseGranted | LeaseReleased | JobsAvailable | JobsClaimed | Observation
+        self,
+        event: LeaseGranted
+        | LeaseReleased
+        | JobsAvailable
+        | JobsClaimed
+        | P0Elsewhere
+        | RunningElsewhere
+        | Observation,
     ) -> None:
         state = self._state
         match event:
+            case P0Elsewhere():
+                self._p0_elsewhere(event)
+            case RunningElsewhere():
+                state.box.requests_elsewhere = event.requests
+                state.box.is_other_next = event.is_other_next
             case LeaseGranted(at=at, id=id, expires_at=expires_at):
                 if id not in state.hold.leases:
                     self._giving_way.owe(is_strict=True)
@@ -110,6 +124,16 @@ class Facts:
                 state.ledger.confirm_departures(at, None)
             case _:
                 assert_never(event)
+
+    def _p0_elsewhere(self, event: P0Elsewhere) -> None:
+        """Work here slows P0 there, as if it were here: they share the box."""
+        state = self._state
+        if not event.is_held:
+            state.hold.leave_elsewhere(event.at)
+            return
+        self._giving_way.owe(is_strict=not state.hold.is_held(event.at))
+        state.hold.enter_elsewhere()
+        state.ledger.guest = None
 
     def _judge_cache(self, at: float, sample: EngineSample) -> None:
         state = self._state
@@ -227,8 +251,10 @@ class Facts:
         state = self._state
         at = event.at
         state.box.host = event.sample
-        below_p0 = state.ledger.count(Priority.P1) + state.ledger.count(Priority.P2)
-        state.guard.note(at, event.sample, below_p0)
+        in_flight = event.in_flight
+        state.guard.note(
+            at, event.sample, state.admission.below_p0 if in_flight is None else in_flight
+        )
         if state.guard.level is not Level.SHED:
             return
         yield from self._giving_way.send_back_waiting_jobs("HostSampled")

@@ -1,4 +1,5 @@
-"""When P0 holds the box: explicit leases, P0 requests in flight, and a short linger after them.
+"""When P0 holds the box: explicit leases, P0 requests in flight, and a short linger after them;
+and what holds it on another engine that shares the box.
 
 Owns that question alone; what follows from the answer (stop admission, shed, ramp) is decided in
 `admission.py` and `shedding.py`.
@@ -20,6 +21,10 @@ class P0Hold:
         """When the last P0 request left; `None` while one is here."""
         self._leases: dict[LeaseId, float] = {}
         self._requests: dict[RequestId, None] = {}
+        self.is_elsewhere = False
+        """Whether P0 holds the box on another engine."""
+        self.arrivals = 0
+        """P0 requests that have come, since the start."""
         self._until = float("-inf")
         """The latest instant that a lease or a linger reaches, among those that have ended."""
 
@@ -41,6 +46,7 @@ class P0Hold:
         if self._left_at is not None:
             self._gaps.note(at - self._left_at)
             self._left_at = None
+        self.arrivals += 1
         self._requests[id] = None
 
     def leave(self, id: RequestId, at: float) -> None:
@@ -56,7 +62,21 @@ class P0Hold:
             self._until = max(self._until, self._leases.pop(id))
         return over
 
+    def enter_elsewhere(self) -> None:
+        """P0 is at another engine."""
+        self.is_elsewhere = True
+
+    def leave_elsewhere(self, at: float) -> None:
+        """It holds no other engine any more."""
+        if self.is_elsewhere:
+            self.is_elsewhere = False
+            self._until = max(self._until, at)
+
     def is_held(self, at: float) -> bool:
+        return self.is_elsewhere or self.is_held_here(at)
+
+    def is_held_here(self, at: float) -> bool:
+        """Whether it would be held if this were the only engine."""
         return bool(self._requests) or bool(self._leases) or at < self._until
 
     @property

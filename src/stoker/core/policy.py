@@ -37,6 +37,9 @@ class Policy:
     """Time between two tokens of P0 within which background work may stay beside it."""
     p0_lease_slowdown: float = 1.15
     """Under a lease, also: how much longer a step may take than without background work."""
+    p0_across_engines: bool = True
+    """Whether P0 on one engine, or a lease, makes background work give way on the others too: they
+    share the box, and nobody can tell how much of each other they feel."""
     p1_itl_target_s: float = 0.25
     """Time between two tokens of P1 up to which its learned ceiling may go."""
     ramp_s: float = 2.0

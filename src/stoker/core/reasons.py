@@ -37,6 +37,8 @@ class Reason(Enum):
     """... the learned ceiling (requests or tokens in flight) is reached."""
     THRASH = "thrash"
     """... the sessions that are here push each other's prefixes out of the cache already."""
+    ENGINE_GONE = "engine_gone"
+    """... it is a job for an engine that is not in the configuration any more."""
     QUEUED = "queued"
     """... others of its class, or of a higher one, are before it."""
 
@@ -99,6 +101,7 @@ _SENTENCES = {
     Reason.KV_PEAK: "the KV cache would overflow at its forecast peak",
     Reason.LIMIT: "the learned ceiling is reached",
     Reason.THRASH: "calls push each other's prefixes out of the cache",
+    Reason.ENGINE_GONE: "the engine that it is for is not in the configuration any more",
     Reason.QUEUED: "others are before it",
     Reason.EXCEEDS_CAPACITY: "it can never fit this engine",
     Reason.QUEUE_FULL: "the queue of its class is full",

@@ -33,6 +33,8 @@ class Snapshot:
     leases: Mapping[LeaseId, float]
     """Lease -> seconds left."""
     is_p0_held: bool
+    is_p0_elsewhere: bool
+    """Whether it is held by P0 on another engine of this box."""
     p0_linger_s: float
     p2_beside_p0: int
     """Background requests that may be in the engine while P0 holds it."""
@@ -95,3 +97,5 @@ class Story:
     position: int | None
     prediction: Prediction | None
     entries: tuple[Entry, ...]
+    engine: str | None = None
+    """The name of the engine that it is for, where one is remembered."""

@@ -26,6 +26,7 @@ def snapshot(state: State, at: float) -> Snapshot:
         classes={priority: _class_view(state, priority, at) for priority in Priority},
         leases={id: max(0.0, end - at) for id, end in state.hold.leases.items()},
         is_p0_held=state.hold.is_held(at),
+        is_p0_elsewhere=state.hold.is_elsewhere,
         p0_linger_s=state.hold.linger_s,
         p2_beside_p0=state.beside_p0.allowed(),
         resumed_cached_share=state.resuming.cached_share,
@@ -106,6 +107,16 @@ def why_background_waits(state: State, at: float) -> Explanation:
         running = state.ledger.resident
         return Explanation(Reason.SLOT_RESERVE, "p1_reserved_slots", measured=running)
     return Explanation(Reason.QUEUED)
+
+
+def waits_for_ram(state: State, at: float) -> bool:
+    """Whether P1, P2 or a job in the store could start here but for the host's RAM."""
+    for priority in (Priority.P1, Priority.P2):
+        head = order.head(state, priority, at)
+        if head is not None and _check(state, head, at).reason is Reason.HOST_RAM_FLOOR:
+            return True
+    why = state.admission.background(at) if state.claims.available > 0 else None
+    return why is not None and why.reason is Reason.HOST_RAM_FLOOR
 
 
 def _class_view(state: State, priority: Priority, at: float) -> ClassView:

@@ -20,6 +20,7 @@ from stoker.ports import Checkpoint, Clock, Engine, EngineAnswer, EngineCall
 from stoker.runtime.dispatcher import Dispatcher, Permit
 from stoker.runtime.engine_monitor import EngineMonitor
 from stoker.runtime.meter import Finished, Meter
+from stoker.runtime.served_models import ServedModels
 
 
 class MeteredAnswer:
@@ -68,8 +69,11 @@ class Calls:
         monitor: EngineMonitor,
         meter: Meter,
         clock: Clock,
+        *,
+        served: ServedModels,
     ) -> None:
         self._engine = engine
+        self._served = served
         self._dispatcher = dispatcher
         self._monitor = monitor
         self._meter = meter
@@ -80,6 +84,9 @@ class Calls:
         """Raises `Rejected`, `Preempted` (background jobs) and `EngineError`."""
         arrived_at = self._clock.monotonic()
         async with self._dispatcher.admit(request) as permit:
+            if call.model is not None:  # only now: an engine that was down has said by now
+                body = self._served.renamed(call.body, call.model)
+                call = replace(call, body=body, model=None)
             try:
                 async with self._engine.send(call) as answer:
                     metered = MeteredAnswer(answer, permit)

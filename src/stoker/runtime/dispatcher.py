@@ -96,6 +96,7 @@ class Dispatcher:
         self._clock = clock
         self._recorder = recorder
         self._claim = claim
+        self._told: Callable[[], None] | None = None
         self._tickets: dict[RequestId, _Ticket] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = float("inf")
@@ -108,6 +109,10 @@ class Dispatcher:
     def on_claim(self, claim: Callable[[ClaimJobs], None]) -> None:
         """Who is asked for jobs when there is room. Without anybody, none are asked for."""
         self._claim = claim
+
+    def on_told(self, told: Callable[[], None]) -> None:
+        """Who looks here after each event: other engines of the box may have to know."""
+        self._told = told
 
     @asynccontextmanager
     async def admit(self, request: Request) -> AsyncGenerator[Permit]:
@@ -165,6 +170,8 @@ class Dispatcher:
         finally:
             self._is_handling = False
         self._arm()
+        if self._told is not None:
+            self._told()
 
     def report_progress(self) -> None:
         """Tell the core how far each running request has come. Called a few times a second."""

@@ -1,4 +1,4 @@
-"""Watches the engine: gauges, readiness, death and hanging; tells the core what it sees.
+"""Watches one engine: gauges, readiness, death and hanging; tells the core what it sees.
 
 Readiness is a *measured small completion*, cached: a health endpoint proves only that a socket
 answers. Real completions count as evidence too, so a busy engine is not probed.
@@ -19,17 +19,14 @@ from stoker.core.events import (
     EngineDown,
     EngineSampled,
     EngineUp,
-    HostSampled,
 )
 from stoker.core.limits import Capacity
-from stoker.ports import Clock, Engine, HostReader, Restartable
+from stoker.ports import Clock, Engine, Restartable
 from stoker.runtime.dispatcher import Dispatcher
-from stoker.runtime.host import Host
 
 log = structlog.get_logger("stoker.engine")
 
 SAMPLE_EVERY_S = 0.5
-HOST_EVERY_S = 1.0
 PROGRESS_EVERY_S = 0.25
 READY_TTL_S = 15.0
 """How long one completion, probed or real, proves that the engine works."""
@@ -78,10 +75,8 @@ class EngineMonitor:
         clock: Clock,
         *,
         hang_timeout_s: float,
-        host: HostReader | None = None,
     ) -> None:
         self._engine = engine
-        self._host = host or Host(engine)
         self._dispatcher = dispatcher
         self._clock = clock
         self._hang_timeout_s = hang_timeout_s
@@ -130,7 +125,6 @@ class EngineMonitor:
         """Watch until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._watch(), name="watch engine")
-            tasks.create_task(self._watch_host(), name="watch host")
             tasks.create_task(self._report_progress(), name="report progress")
 
     # ------------------------------------------------------------------ the loops
@@ -143,12 +137,6 @@ class EngineMonitor:
             else:
                 await self._round_down()
                 await self._pause(0.0 if self._is_up else RETRY_S)
-
-    async def _watch_host(self) -> None:
-        while True:
-            sample = await self._host.read()
-            self._dispatcher.tell(HostSampled(self._clock.monotonic(), sample))
-            await asyncio.sleep(HOST_EVERY_S)
 
     async def _report_progress(self) -> None:
         while True:

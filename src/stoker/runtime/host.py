@@ -20,13 +20,13 @@ _MEMINFO = Path("/proc/meminfo")
 class Host:
     """`ports.HostReader` of this machine. What it does not tell is `None`."""
 
-    def __init__(self, engine: Engine) -> None:
-        self._process = EngineProcess(engine)
+    def __init__(self, *engines: Engine) -> None:
+        self._processes = [EngineProcess(engine) for engine in engines]
 
     async def read(self) -> HostSample:
         rss = None
-        if self._process.may_be_here():
-            rss = await asyncio.to_thread(self._process.rss_bytes)
+        if any(process.may_be_here() for process in self._processes):
+            rss = await asyncio.to_thread(self._rss_bytes)
         ram = psutil.virtual_memory()
         return HostSample(
             ram_available_bytes=ram.available,
@@ -35,6 +35,12 @@ class Host:
             swap_used_bytes=swap_used_bytes(_text(_MEMINFO)),
             engine_rss_bytes=rss,
         )
+
+    def _rss_bytes(self) -> int | None:
+        """Of all our engines together; where one is not to be seen, of the others."""
+        found = [process.rss_bytes() for process in self._processes if process.may_be_here()]
+        known = [rss for rss in found if rss is not None]
+        return sum(known) if known else None
 
 
 def psi_full_percent(text: str) -> float | None:

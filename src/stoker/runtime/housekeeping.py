@@ -7,11 +7,12 @@ services). A failing round is logged and tried again: none of them may end the p
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 import structlog
 
 from stoker.core.errors import StoreError
+from stoker.core.jobs import JobState
 from stoker.ports import Clock, JobStore
 from stoker.runtime.job_runner import JobRunner
 from stoker.runtime.waiters import Waiters
@@ -28,18 +29,20 @@ class Housekeeping:
     def __init__(
         self,
         store: JobStore,
-        runner: JobRunner,
+        runners: Sequence[JobRunner],
         waiters: Waiters,
         clock: Clock,
         *,
         retention_s: float,
     ) -> None:
         self._store = store
-        self._runner = runner
+        self._runners = runners
         self._waiters = waiters
         self._clock = clock
         self._retention_s = retention_s
         self._before_prune: list[Callable[[], Awaitable[None]]] = []
+        self.counts: Mapping[JobState, int] = dict.fromkeys(JobState, 0)
+        """All jobs in the store per state, about a second old at most."""
 
     def before_prune(self, duty: Callable[[], Awaitable[None]]) -> None:
         """Do this before finished jobs are deleted: somebody has to take their results first."""
@@ -60,7 +63,11 @@ class Housekeeping:
         now = self._clock.wall()
         await self._store.promote(now=now)
         self._waiters.wake(await self._store.expire(now=now))
-        await self._runner.ping()
+        counts = await self._store.counts_by_engine()
+        of_all = counts.values()
+        self.counts = {state: sum(one[state] for one in of_all) for state in JobState}
+        for runner in self._runners:
+            await runner.ping(counts)
 
     async def rescue(self) -> None:
         """Jobs whose worker died: its lease has lapsed."""

@@ -37,6 +37,8 @@ class Inference:
     body: bytes
     """The client's JSON without the fields that the fabric owns; verbatim if it had none."""
     is_stream: bool
+    model: str | None = None
+    """What the body asks for: it picks the engine, where there are several."""
     is_tier_asked: bool = False
     """Whether the caller chose a class; its answer then says which tier served it."""
     run_at: float | None = None
@@ -89,6 +91,7 @@ def parse(
         endpoint=endpoint,
         body=_without_owned(raw, fields, has_tier=choice is not None),
         is_stream=bool(fields.stream),
+        model=fields.model,
         is_tier_asked=choice is not None and choice.is_asked(fields.service_tier),
         run_at=owned.run_at,
         deadline_s=owned.deadline_s,

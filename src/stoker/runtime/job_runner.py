@@ -8,7 +8,7 @@ be finished twice. Preempted, it goes back to the table with the text that it ha
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import structlog
@@ -26,6 +26,9 @@ from stoker.runtime.dispatcher import Dispatcher, Preempted
 from stoker.runtime.waiters import Waiters
 
 log = structlog.get_logger("stoker.jobs")
+
+Rename = Callable[[bytes, str | None], bytes]
+"""A body, and the model in it, to the body that the engine is sent."""
 
 _TOKENIZE_TIMEOUT_S = 5.0
 
@@ -65,6 +68,8 @@ class JobRunner:
         retry: RetryPolicy,
     ) -> None:
         self._store = store
+        self._engines: Sequence[str] = ("",)
+        self._rename: Rename = lambda body, _model: body
         self._engine = engine
         self._dispatcher = dispatcher
         self._calls = calls
@@ -75,8 +80,14 @@ class JobRunner:
         self._asked: asyncio.Queue[ClaimJobs] = asyncio.Queue()
         self._held: dict[JobId, _Held] = {}
         self.counts: Mapping[JobState, int] = dict.fromkeys(JobState, 0)
-        """Jobs per state at the last ping, about a second old at most."""
+        """Jobs per state for this engine, about a second old at most."""
         dispatcher.on_claim(self._asked.put_nowait)
+
+    def claim_for(self, engines: Sequence[str], rename: Rename) -> None:
+        """Claim the jobs of these engines; `rename` lets a body ask for its model by the name that
+        ours knows.
+        """
+        self._engines, self._rename = engines, rename
 
     @property
     def held(self) -> int:
@@ -93,10 +104,17 @@ class JobRunner:
                     name = held.claimed.job.id
                     held.task = tasks.create_task(self._work(held), name=name)
 
-    async def ping(self) -> None:
-        """Tell the scheduler how many jobs could be claimed now."""
-        self.counts = await self._store.counts()
-        tenants = await self._store.waiting_tenants()
+    def holds(self, id: JobId) -> bool:
+        """Whether it runs that job now."""
+        return id in self._held
+
+    async def ping(self, counts: Mapping[str, Mapping[JobState, int]]) -> None:
+        """Tell the scheduler how many jobs could be claimed now. `counts` are the store's, by
+        engine.
+        """
+        of_engines = [counts[name] for name in self._engines if name in counts]
+        self.counts = {state: sum(one[state] for one in of_engines) for state in JobState}
+        tenants = await self._store.waiting_tenants(self._engines)
         self._dispatcher.tell(
             JobsAvailable(self._clock.monotonic(), self.counts[JobState.AVAILABLE], tenants)
         )
@@ -129,6 +147,7 @@ class JobRunner:
                 now=self._clock.wall(),
                 family=asked.family,
                 tenant=asked.tenant,
+                engines=self._engines,
             )
         except StoreError as error:
             log.error("claim_failed", error=str(error))
@@ -206,12 +225,12 @@ class JobRunner:
 
     async def _infer(self, held: _Held) -> _Result:
         job, clock = held.claimed.job, self._clock
-        request = await self._request(held.claimed)
+        request, body = await self._request(held.claimed)
         deadline = None if job.deadline_at is None else job.deadline_at - clock.wall()
         call = EngineCall(
             request.id,
             job.endpoint,
-            held.claimed.body,
+            body,
             Priority.P2,
             is_collected=True,
             checkpoint=held.claimed.checkpoint,
@@ -227,8 +246,10 @@ class JobRunner:
                 raise
             return _Result(answer.body(), answer.usage)
 
-    async def _request(self, claimed: ClaimedJob) -> Request:
-        """The request as the scheduler sees it, with an exact prompt where a tokenizer counts."""
+    async def _request(self, claimed: ClaimedJob) -> tuple[Request, bytes]:
+        """The request as the scheduler sees it, with an exact prompt where a tokenizer counts, and
+        the body that the engine is sent.
+        """
         job, kept = claimed.job, claimed.checkpoint
         inference = intake.parse(
             claimed.body,
@@ -237,24 +258,26 @@ class JobRunner:
             request_id=RequestId(job.id),
             now=self._clock.monotonic(),
         )
-        return replace(
+        body = self._rename(claimed.body, inference.model)
+        request = replace(
             inference.request,
             family=job.family or inference.request.family,
             tenant=job.tenant,
-            prompt_tokens=await self._prompt_tokens(claimed),
+            prompt_tokens=await self._prompt_tokens(claimed, body),
             preemptible=True,
             deadline_at=None,
             resumed_tokens=kept.output_tokens if kept else 0,
             job_id=job.id,
         )
+        return request, body
 
-    async def _prompt_tokens(self, claimed: ClaimedJob) -> int | None:
+    async def _prompt_tokens(self, claimed: ClaimedJob, body: bytes) -> int | None:
         kept = claimed.checkpoint
         if kept is not None and kept.prompt_tokens is not None:
             return kept.prompt_tokens
         try:
             async with asyncio.timeout(_TOKENIZE_TIMEOUT_S):
-                return await self._engine.count_prompt_tokens(claimed.job.endpoint, claimed.body)
+                return await self._engine.count_prompt_tokens(claimed.job.endpoint, body)
         except (EngineError, TimeoutError):
             return None  # the learned bytes per token will do
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from types import TracebackType
 
 from stoker.core.errors import Conflict, InvalidRequest, NotFound
@@ -53,10 +54,13 @@ class Lease:
 
 
 class Leases:
-    """All leases of one fabric. The scheduler decides what they mean; this keeps their handles."""
+    """All leases of one fabric. They hold the box, so every engine's scheduler is told, and decides
+    what they mean; this keeps their handles."""
 
-    def __init__(self, dispatcher: Dispatcher, policy: Policy, clock: Clock, ids: Ids) -> None:
-        self._dispatcher = dispatcher
+    def __init__(
+        self, dispatchers: Sequence[Dispatcher], policy: Policy, clock: Clock, ids: Ids
+    ) -> None:
+        self._dispatchers = dispatchers
         self._policy = policy
         self._clock = clock
         self._ids = ids
@@ -89,7 +93,8 @@ class Leases:
         if lease is None or lease.expires_in_s <= 0:
             return False
         lease.expires_at = self._clock.monotonic()
-        self._dispatcher.tell(LeaseReleased(lease.expires_at, id))
+        for dispatcher in self._dispatchers:
+            dispatcher.tell(LeaseReleased(lease.expires_at, id))
         return True
 
     def active(self) -> list[Lease]:
@@ -114,4 +119,6 @@ class Leases:
         return self._clock.monotonic() + seconds
 
     def _tell(self, lease: Lease) -> None:
-        self._dispatcher.tell(LeaseGranted(self._clock.monotonic(), lease.id, lease.expires_at))
+        at = self._clock.monotonic()
+        for dispatcher in self._dispatchers:
+            dispatcher.tell(LeaseGranted(at, lease.id, lease.expires_at))

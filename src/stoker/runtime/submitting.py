@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from stoker.core.errors import InvalidRequest
 from stoker.core.work import Priority, RequestId
@@ -12,6 +12,7 @@ from stoker.ports import Clock, Enqueued, JobStore, NewJob
 from stoker.runtime import intake
 from stoker.runtime.ids import Ids
 from stoker.runtime.job_runner import JobRunner
+from stoker.runtime.model_router import ModelRouter, Target
 
 KEY_MAX = 255
 
@@ -36,7 +37,8 @@ class Submitter:
     def __init__(
         self,
         store: JobStore,
-        runner: JobRunner,
+        runners: Mapping[str, JobRunner],
+        router: ModelRouter,
         clock: Clock,
         ids: Ids,
         *,
@@ -44,22 +46,38 @@ class Submitter:
         default_deadline_s: float | None,
     ) -> None:
         self._store = store
-        self._runner = runner
+        self._runners = runners
+        self._router = router
         self._clock = clock
         self._ids = ids
         self._max_attempts = max_attempts
         self._default_deadline_s = default_deadline_s
 
     async def submit(self, submissions: Sequence[P2Submission]) -> list[Enqueued]:
-        """Store them, all or none. Raises `InvalidRequest`, `Conflict`, `StoreError`."""
+        """Store them, all or none. Raises `InvalidRequest`, `Conflict`, `StoreError`; where there
+        are several engines, `ModelNotFound` and `Rejected`.
+        """
         now = self._clock.wall()
-        jobs = [self._new_job(submission, now) for submission in submissions]
+        jobs: list[NewJob] = []
+        targets: list[Target] = []
+        for submission in submissions:
+            job, model = self._new_job(submission, now)
+            target = await self._router.route(model)
+            # What nothing led to is for the default engine, whichever that will be.
+            jobs.append(replace(job, engine=target.engine) if self._is_bound(target) else job)
+            targets.append(target)
         enqueued = await self._store.enqueue(jobs, now=now)
-        new = Counter(job.tenant for job, one in zip(jobs, enqueued, strict=True) if one.is_new)
-        self._runner.note_enqueued(new)
+        new: dict[str, Counter[str]] = {}
+        for job, target, one in zip(jobs, targets, enqueued, strict=True):
+            new.setdefault(target.engine, Counter())[job.tenant] += one.is_new
+        for engine, tenants in new.items():
+            self._runners[engine].note_enqueued(+tenants)
         return enqueued
 
-    def _new_job(self, submission: P2Submission, now: float) -> NewJob:
+    def _is_bound(self, target: Target) -> bool:
+        return target.is_chosen and len(self._runners) > 1
+
+    def _new_job(self, submission: P2Submission, now: float) -> tuple[NewJob, str | None]:
         id = self._ids.job()
         inference = intake.parse(
             submission.body,
@@ -73,7 +91,7 @@ class Submitter:
             raise InvalidRequest(
                 f"the idempotency key must have 1 to {KEY_MAX} characters", param="Idempotency-Key"
             )
-        return NewJob(
+        job = NewJob(
             id=id,
             endpoint=inference.endpoint,
             body=inference.body,
@@ -85,6 +103,7 @@ class Submitter:
             max_attempts=self._max_attempts,
             tenant=inference.request.tenant,
         )
+        return job, inference.model
 
     def _deadline_at(
         self, submission: P2Submission, inference: intake.Inference, now: float

@@ -62,6 +62,8 @@ class FakeEngine:
         self.can_resume = can_resume
         self.script: Callable[[EngineCall], str] | None = None
         """What the whole answer to a background call says; its timing stays as it is."""
+        self.model = fake_openai.MODEL
+        """The one model on its list."""
         self.stall_timeout_s = stall_timeout_s
         self.calls: list[EngineCall] = []
         self.aborts = 0
@@ -153,7 +155,7 @@ class FakeEngine:
 
     async def models(self) -> tuple[int, bytes]:
         await self._answer_or_fail()
-        return 200, fake_openai.models(self._capacity.context_tokens)
+        return 200, fake_openai.models(self._capacity.context_tokens, self.model)
 
     @asynccontextmanager
     async def send(self, call: EngineCall) -> AsyncGenerator[FakeAnswer]:

@@ -153,9 +153,9 @@ def whole(request: FakeRequest, content: str, usage: Usage) -> bytes:
     )
 
 
-def models(context_tokens: int | None) -> bytes:
+def models(context_tokens: int | None, name: str = MODEL) -> bytes:
     """The `/v1/models` of an engine with one model, as vLLM words it."""
-    model = {"id": MODEL, "object": "model", "created": CREATED, "owned_by": "vllm"}
+    model = {"id": name, "object": "model", "created": CREATED, "owned_by": "vllm"}
     return msgspec.json.encode(
         {"object": "list", "data": [{**model, "max_model_len": context_tokens}]}
     )
