@@ -1,5 +1,6 @@
 -- Sources, spans and tiles. Ids that people see are text; joins run over integers (`seq`), which say
--- nothing but the order of arrival. What is derived (heads, full text, embeddings) can be rebuilt.
+-- nothing but the order of arrival. Where the index outside counts on it, they are never used twice.
+-- What is derived (heads, full text, embeddings) can be rebuilt.
 
 CREATE TABLE sources (
     seq        INTEGER PRIMARY KEY,
@@ -26,7 +27,7 @@ CREATE TABLE revisions (
 CREATE UNIQUE INDEX revisions_current ON revisions (source) WHERE is_current;
 
 CREATE TABLE spans (
-    seq        INTEGER PRIMARY KEY,
+    seq        INTEGER PRIMARY KEY AUTOINCREMENT,
     span_id    TEXT NOT NULL UNIQUE,
     scope      TEXT NOT NULL,
     text       TEXT NOT NULL,
@@ -53,7 +54,7 @@ CREATE TABLE revision_spans (
 CREATE INDEX revision_spans_span ON revision_spans (span);
 
 CREATE TABLE tiles (
-    seq           INTEGER PRIMARY KEY,
+    seq           INTEGER PRIMARY KEY AUTOINCREMENT,
     tile_id       TEXT    NOT NULL UNIQUE,
     scope         TEXT    NOT NULL,
     statement     TEXT    NOT NULL,
@@ -139,7 +140,7 @@ CREATE TABLE embedders (
     dim   INTEGER NOT NULL
 ) STRICT;
 CREATE TABLE embeddings (
-    seq      INTEGER PRIMARY KEY,
+    seq      INTEGER PRIMARY KEY AUTOINCREMENT,
     embedder INTEGER NOT NULL REFERENCES embedders (seq),
     kind     TEXT    NOT NULL CHECK (kind IN ('tile', 'span')),
     owner    INTEGER NOT NULL,           -- tiles.seq or spans.seq
@@ -149,13 +150,12 @@ CREATE TABLE embeddings (
 CREATE INDEX embeddings_owner ON embeddings (kind, owner);
 
 -- Full text without a second copy of it: FTS5 reads the text from the tables named by `content`.
--- Rows never change; the triggers tell FTS5 of the few that are erased.
+-- Rows never change; the triggers tell FTS5 of the few that are erased. A span is found by its
+-- speaker and by what stood before it, too.
 CREATE VIEW span_contexts AS
-    SELECT seq, iif(context = '', text, context || char(10) || text) AS text FROM spans;
-CREATE VIRTUAL TABLE spans_fts USING fts5 (
-    text, content = 'spans', content_rowid = 'seq',
-    tokenize = 'porter unicode61 remove_diacritics 2'
-);
+    SELECT seq, iif(context = '', '', context || char(10)) || iif(author = '', '', author || ': ')
+        || text AS text
+    FROM spans;
 CREATE VIRTUAL TABLE span_contexts_fts USING fts5 (
     text, content = 'span_contexts', content_rowid = 'seq',
     tokenize = 'porter unicode61 remove_diacritics 2'
@@ -165,15 +165,12 @@ CREATE VIRTUAL TABLE tiles_fts USING fts5 (
     tokenize = 'porter unicode61 remove_diacritics 2'
 );
 CREATE TRIGGER spans_added AFTER INSERT ON spans BEGIN
-    INSERT INTO spans_fts (rowid, text) VALUES (NEW.seq, NEW.text);
     INSERT INTO span_contexts_fts (rowid, text)
-    VALUES (NEW.seq, iif(NEW.context = '', NEW.text, NEW.context || char(10) || NEW.text));
+    SELECT seq, text FROM span_contexts WHERE seq = NEW.seq;
 END;
 CREATE TRIGGER spans_erased BEFORE DELETE ON spans BEGIN
-    INSERT INTO spans_fts (spans_fts, rowid, text) VALUES ('delete', OLD.seq, OLD.text);
     INSERT INTO span_contexts_fts (span_contexts_fts, rowid, text)
-    VALUES ('delete', OLD.seq,
-            iif(OLD.context = '', OLD.text, OLD.context || char(10) || OLD.text));
+    SELECT 'delete', seq, text FROM span_contexts WHERE seq = OLD.seq;
     DELETE FROM embeddings WHERE kind = 'span' AND owner = OLD.seq;
 END;
 CREATE TRIGGER tiles_added AFTER INSERT ON tiles BEGIN
