@@ -18,7 +18,10 @@ WEATHER = {
     "required": ["city"],
     "additionalProperties": False,
 }
-TOOL = {"type": "function", "function": {"name": "weather", "parameters": WEATHER}}
+TOOL = {
+    "type": "function",
+    "function": {"name": "weather", "parameters": WEATHER, "strict": True},
+}
 
 
 class Basics:
@@ -163,6 +166,15 @@ class Responses:
         assert events[-1].type in {"response.completed", "response.incomplete"}
         assert events[-1].response.output_text
         assert "".join(e.delta for e in events if e.type == "response.output_text.delta")
+
+    def test_the_stream_helper_of_responses_follows_to_the_end(self, openai_client, model) -> None:
+        with openai_client.responses.stream(
+            model=model, input="Say hi.", max_output_tokens=16
+        ) as stream:
+            pieces = [event.delta for event in stream if event.type == "response.output_text.delta"]
+            response = stream.get_final_response()
+
+        assert response.output_text == "".join(pieces)
 
     def test_a_background_response_is_polled_to_its_end(self, openai_client, model) -> None:
         created = openai_client.responses.create(

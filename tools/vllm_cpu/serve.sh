@@ -31,7 +31,7 @@ unset PYTHONPATH PYTHONHOME
 serve=("$python" -m vllm.entrypoints.openai.api_server
   --host 127.0.0.1 --port "$port" --model "$model" --served-model-name smollm2-135m-instruct
   --enforce-eager --dtype bfloat16 --max-model-len 4096 --max-num-seqs 32
-  --scheduling-policy priority)
+  --scheduling-policy priority --enable-auto-tool-choice --tool-call-parser hermes)
 
 if $foreground; then exec "${serve[@]}"; fi
 

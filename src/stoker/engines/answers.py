@@ -14,6 +14,7 @@ from stoker.engines.bodies import ASSEMBLED, CHAT, MESSAGES, RESPONSES, TYPED, O
 from stoker.engines.collect import Assembler, Assembling, usage_of_runs
 from stoker.engines.collect_typed import MessageAssembler, ResponseAssembler
 from stoker.engines.http_client import in_words
+from stoker.engines.response_events import ResponseEvents
 from stoker.engines.sse import FrameSplitter, StreamMeter, usage_of_json
 from stoker.ports import Checkpoint
 
@@ -62,8 +63,16 @@ class StreamedAnswer:
 
     is_stream = True
 
-    def __init__(self, wire: Wire, outbound: Outbound, endpoint: str) -> None:
+    def __init__(
+        self,
+        wire: Wire,
+        outbound: Outbound,
+        endpoint: str,
+        *,
+        events: ResponseEvents | None = None,
+    ) -> None:
         self._wire = wire
+        self._events = events
         self._outbound = outbound
         self._frames = _Frames(wire, endpoint)
         self.status = wire.status
@@ -89,6 +98,8 @@ class StreamedAnswer:
             # What came together goes out together: the writes are what a stream costs.
             frames = await self._frames.ready()
             chunk = [one for one, is_usage_only in frames if wants_usage or not is_usage_only]
+            if self._events is not None:
+                chunk = [self._events.numbered(frame) for frame in chunk]
             if chunk:
                 return b"".join(chunk)
 

@@ -31,10 +31,11 @@ from stoker.engines.answers import (
     StreamedAnswer,
     Wire,
 )
-from stoker.engines.bodies import Outbound, prepare
+from stoker.engines.bodies import RESPONSES, Outbound, prepare
 from stoker.engines.bodies import Wire as BodyWire
 from stoker.engines.http_client import HttpClient, base_url, in_words
 from stoker.engines.placement import SlotPlacement
+from stoker.engines.response_events import ResponseEvents
 from stoker.ports import Checkpoint, EngineAnswer, EngineCall, EngineTraits
 
 DEFAULT_STALL_TIMEOUT_S = 120.0
@@ -185,7 +186,9 @@ class HttpEngine:
         if not wire.content_type.startswith(EVENT_STREAM):
             return PlainAnswer(wire)
         if not outbound.is_assembled:
-            return StreamedAnswer(wire, outbound, call.endpoint)
+            is_bare = self._dialect.wire.has_bare_response_events and call.endpoint == RESPONSES
+            events = ResponseEvents() if is_bare else None
+            return StreamedAnswer(wire, outbound, call.endpoint, events=events)
         is_prefill_echoed = self._dialect.wire.is_prefill_echoed
         collected = CollectedAnswer(
             wire, outbound, call.endpoint, is_prefill_echoed=is_prefill_echoed
