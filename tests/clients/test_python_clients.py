@@ -6,6 +6,7 @@ import openai
 import pytest
 
 from tests.clients.anthropic_contract import AnthropicContract
+from tests.clients.batches_contract import BatchesContract
 from tests.clients.openai_contract import OpenAIContract
 
 
@@ -44,3 +45,7 @@ class TestTheEnginesOtherRoutes:
             assert refused.value.status_code == status
             assert refused.value.response.headers["x-stoker-reason"] == "engine"
             assert refused.value.response.headers["x-stoker-class"] == "p1"
+
+
+class TestBatches(BatchesContract):
+    pass
