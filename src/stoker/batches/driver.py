@@ -143,7 +143,7 @@ class Driver:
         checker = LineChecker(
             batch.endpoint, lines_max=parts.lines_max, line_max_bytes=parts.line_max_bytes
         )
-        reader = await self._reader(batch)
+        reader = self._reader(batch)
         try:
             while not checker.is_over and not self._stirred[batch.id].is_set():
                 if not await asyncio.to_thread(_check_slice, reader, checker):
@@ -182,7 +182,7 @@ class Driver:
         """Make jobs of the lines that are none yet, until it is told to stop or expires."""
         if batch.sent_line == _ALL_SENT:
             return batch
-        reader = await self._reader(batch, offset=batch.sent_bytes, line=batch.sent_line)
+        reader = self._reader(batch, offset=batch.sent_bytes, line=batch.sent_line)
         try:
             slices = 0
             while batch.status is BatchStatus.IN_PROGRESS and not self._is_late(batch):
@@ -220,12 +220,10 @@ class Driver:
             batch.id, lambda last: replace(last, sent_bytes=offset, sent_line=line)
         )
 
-    async def _reader(self, batch: Batch, *, offset: int = 0, line: int = 0) -> LineReader:
+    def _reader(self, batch: Batch, *, offset: int = 0, line: int = 0) -> LineReader:
         path = self._parts.files.path(batch.input_file_id)
         most = self._parts.line_max_bytes
-        return await asyncio.to_thread(
-            LineReader, path, line_max_bytes=most, offset=offset, line=line
-        )
+        return LineReader(path, line_max_bytes=most, offset=offset, line=line)
 
     def _is_late(self, batch: Batch) -> bool:
         return self._parts.clock.wall() >= batch.expires_at

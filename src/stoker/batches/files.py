@@ -45,7 +45,8 @@ class Files:
         self._under_way.add(id)
         try:
             await self._store.add_file(known)
-            with await asyncio.to_thread(_create, self.path(id)) as file:
+            # Not in a thread: nobody would close what it opened for a task that is gone.
+            with _create(self.path(id)) as file:
                 yield IncomingFile(known, file)
         finally:
             await self._discard(id)

@@ -37,7 +37,7 @@ class Line:
 
 
 class LineReader:
-    """Reads a file from a line on. Its methods block."""
+    """Reads a file from a line on. `slice` blocks; to make one only opens the file."""
 
     def __init__(self, path: Path, *, line_max_bytes: int, offset: int = 0, line: int = 0) -> None:
         self._file: IO[bytes] = path.open("rb")
@@ -49,14 +49,14 @@ class LineReader:
     def close(self) -> None:
         self._file.close()
 
-    def slice(self, *, lines: int = SLICE_LINES) -> list[Line]:
-        """The next lines; none at the end of the file."""
+    def slice(self, *, lines: int = SLICE_LINES, most_bytes: int = SLICE_BYTES) -> list[Line]:
+        """The next lines, until there are so many or they are so large; none at the end."""
         found: list[Line] = []
         size = 0
         for line in self._lines():
             found.append(line)
             size += len(line.raw)
-            if len(found) >= lines or size >= SLICE_BYTES:
+            if len(found) >= lines or size >= most_bytes:
                 break
         return found
 

@@ -29,8 +29,9 @@ from stoker.core.batches import (
 from stoker.core.jobs import JobError, JobState
 from stoker.ports import Clock
 
-_LINES = 32
+_LINES = 64
 """Results are read this many at a time: an embedding's may have megabytes."""
+_BYTES = 1 << 20
 
 
 class OutputWriter:
@@ -79,16 +80,14 @@ class OutputWriter:
         tally = _Tally()
         if not batch.counts.total:
             return tally  # cancelled before its lines were known
-        reader = await asyncio.to_thread(
-            LineReader, self._files.path(batch.input_file_id), line_max_bytes=self._line_max_bytes
-        )
+        path = self._files.path(batch.input_file_id)
+        reader = LineReader(path, line_max_bytes=self._line_max_bytes)
         try:
-            while lines := await asyncio.to_thread(reader.slice, lines=_LINES):
-                keys = {line.number: line_key(batch.id, line.number) for line in lines}
-                found = await self._store.line_ends(list(keys.values()), batch=batch.id)
+            while ids := await asyncio.to_thread(_next_ids, reader, batch):
+                found = await self._store.line_ends(list(ids), batch=batch.id)
                 ends = {end.key: end for end in found}
-                ids = [(_custom_id(line), ends.get(keys[line.number])) for line in lines]
-                written = await asyncio.to_thread(_render, batch, ids, tally)
+                lines = [(id, ends.get(key)) for key, id in ids.items()]
+                written = await asyncio.to_thread(_render, batch, lines, tally)
                 await output.write(written[0])
                 await errors.write(written[1])
         finally:
@@ -118,6 +117,12 @@ def _last_status(batch: Batch, tally: _Tally) -> BatchStatus:
     if batch.status is BatchStatus.CANCELLING:
         return BatchStatus.CANCELLED
     return BatchStatus.EXPIRED if tally.expired else BatchStatus.COMPLETED
+
+
+def _next_ids(reader: LineReader, batch: Batch) -> dict[str, str]:
+    """The ids of the next lines, by their keys."""
+    lines = reader.slice(lines=_LINES, most_bytes=_BYTES)
+    return {line_key(batch.id, line.number): _custom_id(line) for line in lines}
 
 
 def _custom_id(line: Line) -> str:
