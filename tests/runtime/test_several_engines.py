@@ -286,6 +286,21 @@ async def test_the_hold_ends_only_when_p0_has_left_every_other_engine():
         assert (third.is_p0_held, third.is_p0_elsewhere) == (True, False)
 
 
+async def test_a_question_to_an_engine_that_is_down_holds_nobody_up():
+    async with a_box(two_engines()) as box:
+        box.engines["big"].die()
+        await until(lambda: not box.fabric.snapshot().engines["big"].engine.is_ready)
+        await with_jobs_on_small(box)
+        question = asyncio.ensure_future(box.fabric.run_p0(chat("big")).answer())
+        await asyncio.sleep(1.0)
+
+        beside = box.running("small", Priority.P2)
+        box.engines["big"].recover()
+        await question
+
+        assert beside == 4
+
+
 # ---------------------------------------------------------------------------- one pool of RAM
 
 

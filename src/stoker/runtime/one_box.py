@@ -63,7 +63,9 @@ class OneBox:
 
     def _share_p0(self, member: _Member, at: float) -> None:
         hold = member.state.hold
-        before, now = (member.is_held, member.p0_arrivals), (hold.is_held_here(at), hold.arrivals)
+        # Whoever asks an engine that is down is not slowed by work on another.
+        is_held = member.state.box.is_engine_up and hold.is_held_here(at)
+        before, now = (member.is_held, member.p0_arrivals), (is_held, hold.arrivals)
         if now == before:
             return
         member.is_held, member.p0_arrivals = now
