@@ -114,6 +114,9 @@ class MemoriesConfig:
     with the packaged model, and with a context below 4096 tokens."""
     extract_assistants: bool = False
     """Take what an assistant said at its word. Otherwise only what its user confirmed."""
+    embedder: Literal["auto", "static", "minilm", "off"] = "auto"
+    """What turns text into vectors: a small static model (`auto` takes it where it is installed), a
+    better and slower one, or nothing, so that words alone are searched."""
     allow_paths: bool = False
     """Let clients on this machine import files by their path on it, without sending them."""
     jobs_ahead_max: Count = 256

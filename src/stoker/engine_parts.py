@@ -12,12 +12,14 @@ from dataclasses import dataclass, field, replace
 from stoker.config import Config, optimizer_policy
 from stoker.core.jobs import RetryPolicy
 from stoker.core.limits import Capacity
+from stoker.core.policy import Policy
 from stoker.core.reasons import Explanation
 from stoker.core.scheduler import Scheduler
 from stoker.core.snapshot import Story
 from stoker.core.views import why_background_waits
 from stoker.core.work import Priority, RequestId
 from stoker.engine_config import EngineConfig
+from stoker.memories.ports import TENANT
 from stoker.ports import Clock, Engine, JobStore
 from stoker.runtime.calls import Calls
 from stoker.runtime.control_loop import ControlLoop
@@ -31,6 +33,12 @@ from stoker.runtime.recorder import EventLog
 from stoker.runtime.served_models import ServedModels
 from stoker.runtime.waiters import Waiters
 from stoker.runtime.warm_start import WarmStart
+
+
+def scheduling_policy(config: Config) -> Policy:
+    """The policy, with the memory server's own share of background work."""
+    shares = {TENANT: config.memories.share, **config.policy.tenant_shares}
+    return replace(config.policy, tenant_shares=shares)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +77,7 @@ class EngineParts:
         """Its scheduler's facts and orders, and nothing of other engines: so it can be replayed."""
         self.meter = Meter()
         self.served = ServedModels(engine, preferred=setup.settings.model)
-        self.scheduler = Scheduler(config.policy)
+        self.scheduler = Scheduler(scheduling_policy(config))
         self.dispatcher = Dispatcher(self.scheduler, clock, log)
         self.monitor = EngineMonitor(
             engine, self.dispatcher, clock, hang_timeout_s=setup.settings.hang_timeout_s
@@ -101,7 +109,7 @@ class EngineParts:
         ]
         await asyncio.sleep(0)  # they follow from here on: a replay needs the very first event
         if any(file.is_full for file in self._event_files):
-            began = beginning(self._config.policy, self.scheduler.state.box.capacity)
+            began = beginning(scheduling_policy(self._config), self.scheduler.state.box.capacity)
             self.log.record("SchedulerBegan", self._clock.monotonic(), began)
         return [
             *loops,

@@ -29,8 +29,8 @@ from stoker.core.quotas import Quotas
 from stoker.core.snapshot import Story
 from stoker.core.work import JobId, LeaseId, Priority, RequestId
 from stoker.engine_parts import EngineSetup
-from stoker.memories.ports import MemoryStore
 from stoker.memories.service import Memories
+from stoker.memories.store.sqlite import SqliteMemoryStore
 from stoker.memories_parts import build_memory_store, remembering
 from stoker.overview import EngineSnapshot, FabricSnapshot, Overview
 from stoker.ports import (
@@ -139,7 +139,7 @@ class Fabric:
         host: HostReader | None = None,
         warm_start: WarmStart | None = None,
         event_files: Sequence[EventFile] = (),
-        memories: MemoryStore | None = None,
+        memories: SqliteMemoryStore | None = None,
     ) -> AsyncGenerator[Fabric]:
         """The same from parts that the caller brings (tests, embedding): one engine, or several by
         name, the default one first.

@@ -6,12 +6,16 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 
+import structlog
+
 from stoker.assembly import Assembly
 from stoker.config import Config, MemoriesConfig
-from stoker.core.errors import Conflict, NotFound
+from stoker.core.errors import ConfigError, Conflict, NotFound
 from stoker.core.work import JobId
 from stoker.engine_config import EngineConfig
-from stoker.memories.ports import TENANT, BackgroundJobs, MemoryStore, NewWork
+from stoker.memories.ports import TENANT, BackgroundJobs, NewWork
+from stoker.memories.recall.embedders import STATIC, Embedder, packaged
+from stoker.memories.recall.recall import Recall
 from stoker.memories.remembering import Remembering
 from stoker.memories.service import Memories
 from stoker.memories.settings import MemoriesSettings
@@ -19,18 +23,20 @@ from stoker.memories.store.sqlite import MEMORIES_FILE, SqliteMemoryStore
 from stoker.ports import Clock, Job, JobStore
 from stoker.runtime.submitting import P2Submission
 
+log = structlog.get_logger("stoker.memories")
+
 _SMALL_CONTEXT_TOKENS = 4096
 """Below this, the full prompt leaves too little room for text and answer."""
 
 
-def build_memory_store(config: Config) -> MemoryStore | None:
+def build_memory_store(config: Config) -> SqliteMemoryStore | None:
     """The tiles' own file in the data folder, if the memory server is wanted."""
     return SqliteMemoryStore(config.data / MEMORIES_FILE) if config.memories.enabled else None
 
 
 @asynccontextmanager
 async def remembering(
-    config: Config, store: MemoryStore | None, parts: Assembly, jobs: JobStore, clock: Clock
+    config: Config, store: SqliteMemoryStore | None, parts: Assembly, jobs: JobStore, clock: Clock
 ) -> AsyncGenerator[Memories | None]:
     """Run the memory server while the block lasts. To be entered before the parts run.
 
@@ -42,12 +48,16 @@ async def remembering(
     await store.open()
     try:
         settings = settings_of(config)
-        memories = Memories(
-            store, FabricJobs(parts, jobs), clock, settings, Remembering(store, settings)
-        )
-        parts.housekeeping.before_prune(memories.collect)
-        async with _running(memories):
-            yield memories
+        recall = Recall(store, config.data, embedder_of(config))
+        await recall.open()
+        try:
+            handler = Remembering(store, settings, recall)
+            memories = Memories(store, FabricJobs(parts, jobs), clock, settings, handler)
+            parts.housekeeping.before_prune(memories.collect)
+            async with _running(memories):
+                yield memories
+        finally:
+            await recall.close()
     finally:
         await store.close()
 
@@ -65,6 +75,20 @@ async def _running(memories: Memories) -> AsyncGenerator[None]:
             loop.cancel()
     if error is not None:  # as it was, not wrapped in the group's
         raise error
+
+
+def embedder_of(config: Config) -> Embedder | None:
+    """The embedder that is wanted. Raises `ConfigError` for one that is not installed."""
+    name = config.memories.embedder
+    if name == "off":
+        return None
+    if name != "auto":
+        return packaged(name)
+    try:
+        return packaged(STATIC)
+    except ConfigError as error:
+        log.warning("memories_without_vectors", reason=str(error))
+        return None
 
 
 def settings_of(config: Config) -> MemoriesSettings:
@@ -108,7 +132,7 @@ class FabricJobs(BackgroundJobs):
         self._store = store
 
     async def submit(self, work: Sequence[NewWork]) -> list[JobId]:
-        submissions = [P2Submission(one.body, one.key, batch=TENANT) for one in work]
+        submissions = [P2Submission(one.body, one.key, tenant=TENANT) for one in work]
         return [one.id for one in await self._parts.submitter.submit(submissions)]
 
     async def get(self, id: JobId) -> Job:

@@ -92,7 +92,7 @@ async def test_an_answer_that_is_no_json_is_quarantined_and_can_be_asked_again(t
         [refusal] = await fabric.memories.quarantine()
         fabric.engine.script = parrot
 
-        assert await fabric.memories.retry(view.id) == 1
+        assert await fabric.memories.retry() == 1
         view = await fabric.memories.wait_import(view.id, poll_s=0.01)
 
     assert refusal.reason.startswith("not_json")

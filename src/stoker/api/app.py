@@ -20,6 +20,7 @@ from stoker.api.files import file_routes
 from stoker.api.inference import InferenceEndpoint
 from stoker.api.jobs import Jobs
 from stoker.api.leases import Leases
+from stoker.api.memories import memories_routes
 from stoker.api.metrics import Metrics
 from stoker.api.problems import RETRY_SOON_S, MethodNotAllowed, problem
 from stoker.api.responses import Responses, ResponsesEndpoint
@@ -75,6 +76,7 @@ class App:
             *self._response_routes(),
             *file_routes(self._fabric, self._route),
             *batch_routes(self._fabric, self._route),
+            *memories_routes(self._fabric, self._route),
             *self._other_routes(),
         ]
 

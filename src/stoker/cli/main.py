@@ -12,14 +12,29 @@ import click
 from stoker.cli.config import show_config
 from stoker.cli.demo import demo
 from stoker.cli.explain import explain
+from stoker.cli.imports import import_files
 from stoker.cli.jobs import jobs
 from stoker.cli.keys import keys
+from stoker.cli.memories import memories
 from stoker.cli.outcomes import OneLineErrors
 from stoker.cli.replay import replay
+from stoker.cli.search import search
 from stoker.cli.serve import serve
 from stoker.cli.sim import sim
 
-COMMANDS = (serve, demo, jobs, keys, explain, replay, sim, show_config)
+COMMANDS = (
+    serve,
+    demo,
+    import_files,
+    search,
+    memories,
+    jobs,
+    keys,
+    explain,
+    replay,
+    sim,
+    show_config,
+)
 
 
 @click.group(cls=OneLineErrors, context_settings={"help_option_names": ["-h", "--help"]})

@@ -13,6 +13,7 @@ import aiohttp
 import msgspec
 
 from stoker.client.errors import ServerUnreachable, from_error, from_response
+from stoker.client.memories import MemoriesClient
 from stoker.client.sse import data_of, events_of
 from stoker.core.errors import JobFailed, JobNotDone, Rejected, StokerError
 from stoker.core.jobs import JobState
@@ -41,6 +42,7 @@ class Client:
         api_key = api_key or os.environ.get("STOKER_API_KEY")
         self._headers = {"authorization": f"Bearer {api_key}"} if api_key else {}
         self._session: aiohttp.ClientSession | None = None
+        self.memories = MemoriesClient(self)
 
     async def __aenter__(self) -> Client:
         return self
@@ -156,7 +158,20 @@ class Client:
         headers: Mapping[str, str] | None = None,
     ) -> Document:
         """One request, one JSON answer. Raises the exception that the server meant."""
-        async with self.open(method, path, body=body, query=query, headers=headers) as response:
+        data = b"" if body is None else msgspec.json.encode(body)
+        return await self.send(method, path, data, query=query, headers=headers)
+
+    async def send(
+        self,
+        method: str,
+        path: str,
+        data: bytes,
+        *,
+        query: Mapping[str, object] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Document:
+        """The same with a body of any bytes."""
+        async with self.open(method, path, data=data, query=query, headers=headers) as response:
             raw = await response.read()
         if not raw:
             return {}
@@ -170,16 +185,17 @@ class Client:
         path: str,
         *,
         body: Json | None = None,
+        data: bytes = b"",
         query: Mapping[str, object] | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> AsyncGenerator[aiohttp.ClientResponse]:
         """A good response, open for reading; anything else is raised."""
-        data = None if body is None else msgspec.json.encode(body)
+        data = data if body is None else msgspec.json.encode(body)
         shown = {name: str(value) for name, value in (query or {}).items() if value is not None}
         all_headers = {"content-type": "application/json", **self._headers, **(headers or {})}
         try:
             async with self._opened_session().request(
-                method, self._url + path, data=data, params=shown, headers=all_headers
+                method, self._url + path, data=data or None, params=shown, headers=all_headers
             ) as response:
                 if response.status >= 400:
                     raise from_response(response.status, await response.read(), response.headers)

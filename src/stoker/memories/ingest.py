@@ -39,6 +39,9 @@ class Handler(Protocol):
     async def interpret(self, answered: Answered) -> StageEffect:
         """Everything that follows from an answer. It may be interpreted again after a crash."""
 
+    async def embed_missing(self) -> int:
+        """Give vectors to the next rows without one; returns how many."""
+
 
 class Ingest:
     """One loop over the tables. `run()` is its life."""
@@ -90,6 +93,18 @@ class Ingest:
                 await self._interpret(answered)
             await self._feed()
         await self._feed()
+        # What others wait for comes first: with work left over, the next round goes on from here.
+        if await self._embed():
+            self._wake.set()
+
+    async def _embed(self) -> bool:
+        try:
+            return await self._handler.embed_missing() > 0
+        except StoreError:
+            raise
+        except StokerError as error:  # an engine that embeds may be away; text is found meanwhile
+            log.warning("memories_not_embedded", error=str(error))
+            return False
 
     async def collect_all(self) -> None:
         """Take over every answer that there is; jobs that finished are then free to be deleted."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from stoker.core.work import JobId, Usage
 from stoker.memories.records import (
@@ -150,6 +150,19 @@ class MemoryStore(Protocol):
 
     async def stats(self) -> Stats:
         """How much there is."""
+
+    async def export_page(
+        self, table: str, scope: str | None, after: int, limit: int
+    ) -> tuple[list[dict[str, Any]], int | None]:
+        """The next lines of `sources`, `spans` or `tiles`, and where to go on; `None`: the end."""
+
+    async def restore(self, lines: Sequence[dict[str, Any]], *, now: float) -> int:
+        """Read exported lines; returns how many were new. Raises `InvalidRequest`."""
+
+    async def add_note(
+        self, id: ImportId, document: NewDocument, effect: StageEffect, *, now: float
+    ) -> DocumentOutcome:
+        """Commit a document together with tiles that a person stated themselves."""
 
     async def forget_source(self, id: SourceId, *, now: float) -> Forgotten:
         """Erase a source's text and all that rests on it alone. Raises `NotFound`."""

@@ -197,6 +197,8 @@ class WorkCounts:
     output_tokens: int
     finished_recently: int = 0
     """Stages answered within the last ten minutes: what an ETA is made from."""
+    recent_since: float | None = None
+    """When the first of them was answered."""
 
     @property
     def total(self) -> int:

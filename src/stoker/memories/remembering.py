@@ -10,10 +10,12 @@ from dataclasses import replace
 from stoker.memories import extraction, lexical
 from stoker.memories.merging import Merging
 from stoker.memories.ports import MemoryStore
+from stoker.memories.recall.recall import Recall
+from stoker.memories.recall.vectors import encode
 from stoker.memories.records import Answered, ChunkInputs, JudgeInputs, Stage, StageEffect, StageKey
 from stoker.memories.settings import MemoriesSettings
 from stoker.memories.sources import Document
-from stoker.memories.tiles import PlacedSpan, Role, TileId
+from stoker.memories.tiles import PlacedSpan, Role, Status, TileId
 
 Marking = Callable[[Sequence[PlacedSpan]], Sequence[PlacedSpan]]
 
@@ -21,8 +23,9 @@ Marking = Callable[[Sequence[PlacedSpan]], Sequence[PlacedSpan]]
 class Remembering:
     """Implements `ingest.Handler` over the store."""
 
-    def __init__(self, store: MemoryStore, settings: MemoriesSettings) -> None:
+    def __init__(self, store: MemoryStore, settings: MemoriesSettings, recall: Recall) -> None:
         self._store = store
+        self.recall = recall
         self._settings = settings
         self._merging = Merging(store, settings)
         self.guards: Counter[str] = Counter()
@@ -30,7 +33,8 @@ class Remembering:
 
     @property
     def embedder_name(self) -> str:
-        return "none"
+        embedder = self.recall.embedder
+        return "" if embedder is None else embedder.model_id
 
     async def ask(self, stage: Stage) -> bytes | None:
         match stage.inputs:
@@ -58,7 +62,7 @@ class Remembering:
             extraction.interpret, key, inputs, chunk, answer, self._settings, lexical.similarity
         )
         self.guards.update(extracted.guards)
-        return await self._merging.relate(extracted.effect)
+        return await self.relate(extracted.effect)
 
     async def _chunk(self, inputs: ChunkInputs) -> extraction.Chunk | None:
         ids = [one.span for one in (*inputs.pieces, *inputs.context)]
@@ -77,8 +81,23 @@ class Remembering:
         found = await self._store.injections(turns)
         return lambda spans: _marked(spans, found)
 
-    async def note_changed(self) -> None:
-        """Something was erased or undone."""
+    async def relate(self, effect: StageEffect) -> StageEffect:
+        """Give an effect's tiles vectors, and link them to those that are known."""
+        active = [new for new in effect.tiles if new.status is Status.ACTIVE]
+        if not active or self.recall.embedder is None:
+            return await self._merging.relate(effect)
+        vectors = await self.recall.embed([new.tile.statement for new in active])
+        found = await self.recall.neighbours(vectors, scope=active[0].tile.scope)
+        near = [[one.tile_id for one in group] for group in found]
+        codes = {
+            new.tile.id: code.tobytes() for new, code in zip(active, encode(vectors), strict=True)
+        }
+        tiles = [replace(new, vector=codes.get(new.tile.id)) for new in effect.tiles]
+        return await self._merging.relate(replace(effect, tiles=tiles), near)
+
+    async def embed_missing(self) -> int:
+        """Give vectors to the next spans and tiles without one; returns how many."""
+        return await self.recall.embed_missing()
 
 
 def _marked(spans: Sequence[PlacedSpan], found: dict[str, tuple[TileId, ...]]) -> list[PlacedSpan]:

@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import suppress
 
-from stoker.core.errors import InvalidRequest
+from stoker.core.errors import Conflict, InvalidRequest
 from stoker.core.work import JobId
+from stoker.memories import portability
 from stoker.memories.importing import prepare
 from stoker.memories.ingest import Ingest
+from stoker.memories.notes import Note, records_of
 from stoker.memories.ports import BackgroundJobs, MemoryStore
+from stoker.memories.recall.hits import SearchAnswer, SearchRequest
 from stoker.memories.records import (
     DocumentOutcome,
     DocumentView,
@@ -24,14 +28,17 @@ from stoker.memories.records import (
     ImportView,
     Refusal,
     SourceView,
+    StageEffect,
+    StageKey,
+    StageState,
     Stats,
     TileView,
     WorkCounts,
 )
 from stoker.memories.remembering import Remembering
 from stoker.memories.settings import MemoriesSettings
-from stoker.memories.sources import Document, Limits, Reading, SourceError, read_upload
-from stoker.memories.tiles import DEFAULT_SCOPE, SourceId, SpanId, TileId, TileState
+from stoker.memories.sources import Document, Reading, SourceError, read_paths, read_upload
+from stoker.memories.tiles import DEFAULT_SCOPE, SourceId, SpanId, TileId, TileState, content_hash
 from stoker.ports import Clock
 
 _NAME_MAX = 200
@@ -56,7 +63,7 @@ class Memories:
         self._ingest = Ingest(store, jobs, remembering, clock, ahead_max=settings.jobs_ahead_max)
 
     async def run(self) -> None:
-        """Keep LLM work moving until cancelled."""
+        """Keep LLM work moving, and vectors coming, until cancelled."""
         await self._ingest.run()
 
     async def collect(self) -> None:
@@ -89,14 +96,32 @@ class Memories:
         What cannot be read is an outcome like the others, and loses nothing else.
         """
         view = await self.store.get_import(id, now=self._clock.wall())
-        readings = read_upload(data, uri, observed_at=observed_at, limits=Limits())
+        readings = read_upload(data, uri, observed_at=observed_at)
+        return await self._add_all(view, readings, is_revived=is_revived)
+
+    async def add_paths(
+        self,
+        id: ImportId,
+        paths: Sequence[str],
+        *,
+        observed_at: float | None = None,
+        is_revived: bool = False,
+    ) -> list[DocumentOutcome]:
+        """The same for files, folders and globs on this machine."""
+        view = await self.store.get_import(id, now=self._clock.wall())
+        return await self._add_all(
+            view, read_paths(paths, observed_at=observed_at), is_revived=is_revived
+        )
+
+    async def _add_all(
+        self, view: ImportView, readings: Iterator[Reading], *, is_revived: bool
+    ) -> list[DocumentOutcome]:
         outcomes: list[DocumentOutcome] = []
         while True:
             reading = await asyncio.to_thread(next, readings, None)
             if reading is None:
-                break
+                return outcomes
             outcomes.append(await self.add_reading(view, reading, is_revived=is_revived))
-        return outcomes
 
     async def add_reading(
         self, view: ImportView, reading: Reading, *, is_revived: bool = False
@@ -154,15 +179,39 @@ class Memories:
         self._ingest.nudge()
         return await self.get_import(id)
 
-    async def retry(self, id: ImportId | None = None) -> int:
-        """Ask again for what was refused, of one import or of all; returns how many."""
-        count = await self.store.retry(id)
+    async def retry(self) -> int:
+        """Ask again for everything that was refused; returns how many answers."""
+        count = await self.store.retry(None)
         self._ingest.nudge()
         return count
+
+    async def retry_import(self, id: ImportId) -> ImportView:
+        """The same for one import. Raises `NotFound`."""
+        await self.store.retry(id)
+        self._ingest.nudge()
+        return await self.get_import(id)
 
     async def work(self) -> WorkCounts:
         """All LLM work, over all imports."""
         return await self.store.work(now=self._clock.wall())
+
+    def eta_s(self, work: WorkCounts) -> float | None:
+        """When the work is done at the pace of the last ten minutes; unknown without a pace."""
+        if not work.left:
+            return 0.0
+        if work.finished_recently < 2 or work.recent_since is None:
+            return None
+        pace = work.finished_recently / max(1.0, self._clock.wall() - work.recent_since)
+        return work.left / pace
+
+    @property
+    def guards(self) -> Mapping[str, int]:
+        """How often each guard decided, since the start."""
+        return self._remembering.guards
+
+    async def search(self, request: SearchRequest) -> SearchAnswer:
+        """The best hits; no model is asked. Raises `StoreError`."""
+        return await self._remembering.recall.search(request, now=self._clock.wall())
 
     async def wait_import(self, id: ImportId, *, poll_s: float = 0.2) -> ImportView:
         """Return when all of its answers are interpreted, or it was cancelled."""
@@ -184,10 +233,35 @@ class Memories:
         """A tile, its log, and the words that it rests on. Raises `NotFound`."""
         return await self.store.get_tile(id)
 
+    async def add(self, note: Note) -> TileView:
+        """Remember a statement as it is. Raises `InvalidRequest`."""
+        document, new = records_of(note)
+        _check_name(note.scope, "scope")
+        id = ImportId(f"imp_notes_{content_hash(note.scope.encode())[:16]}")
+        now = self._clock.wall()
+        with suppress(Conflict):
+            await self.store.create_import(id, "notes", note.scope, now=now)
+        effect = await self._remembering.relate(
+            StageEffect(StageKey(""), StageState.DONE, tiles=[new])
+        )
+        await self.store.add_note(id, document, effect, now=now)
+        self._ingest.nudge()
+        return await self.store.get_tile(new.tile.id)
+
+    def export(self, *, scope: str | None = None, format: str = "jsonl") -> AsyncIterator[bytes]:
+        """Everything, in pages: JSON lines that `restore` reads, or Markdown for people."""
+        return portability.export(self.store, scope=scope, format=format)
+
+    async def restore(self, data: bytes) -> int:
+        """Read an export in JSON lines; returns how many records were new."""
+        count = await portability.restore(self.store, data, now=self._clock.wall())
+        self._ingest.nudge()
+        return count
+
     async def undo(self, id: TileId) -> TileState:
         """Take back the last decision about a tile. Raises `NotFound`, `Conflict`."""
         state = await self.store.undo(id, now=self._clock.wall())
-        await self._remembering.note_changed()
+        self._ingest.nudge()
         return state
 
     async def forget(self, id: str) -> Forgotten:
@@ -205,7 +279,7 @@ class Memories:
                     f"{id[:60]!r} is no id of a source (src_), a span (spn_) or a tile (til_)",
                     param="id",
                 )
-        await self._remembering.note_changed()
+        self._ingest.nudge()
         return forgotten
 
     async def quarantine(self, *, limit: int = 100, offset: int = 0) -> Sequence[Refusal]:

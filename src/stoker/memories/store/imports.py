@@ -23,9 +23,10 @@ RECENT_S = 600.0
 _WORK = (
     "SELECT {group} AS of, stages.state, count(*) AS stages,"
     " sum(prompt_tokens) AS prompt_tokens, sum(output_tokens) AS output_tokens,"
-    " sum(finished_at > ?) AS recent"
+    " sum(finished_at > :recent) AS recent,"
+    " min(iif(finished_at > :recent, finished_at, NULL)) AS recent_since"
     " FROM documents JOIN document_stages ON document = documents.seq"
-    " JOIN stages ON stages.seq = stage WHERE documents.import = ?"
+    " JOIN stages ON stages.seq = stage WHERE documents.import = :import"
     " GROUP BY {group}, stages.state"
 )
 
@@ -109,9 +110,10 @@ def work_in_all(db: sqlite3.Connection, *, now: float) -> WorkCounts:
     """All LLM work that there is, over all imports."""
     rows = db.execute(
         "SELECT 0 AS of, state, count(*) AS stages, sum(prompt_tokens) AS prompt_tokens,"
-        " sum(output_tokens) AS output_tokens, sum(finished_at > ?) AS recent"
+        " sum(output_tokens) AS output_tokens, sum(finished_at > :recent) AS recent,"
+        " min(iif(finished_at > :recent, finished_at, NULL)) AS recent_since"
         " FROM stages GROUP BY state",
-        (now - RECENT_S,),
+        {"recent": now - RECENT_S},
     ).fetchall()
     return _counted(rows).get(0, _NO_WORK)
 
@@ -154,7 +156,9 @@ def _view(db: sqlite3.Connection, row: sqlite3.Row, now: float) -> ImportView:
 
 
 def _work(db: sqlite3.Connection, batch: int, group: str, now: float) -> dict[int, WorkCounts]:
-    rows = db.execute(_WORK.format(group=group), (now - RECENT_S, batch)).fetchall()
+    rows = db.execute(
+        _WORK.format(group=group), {"recent": now - RECENT_S, "import": batch}
+    ).fetchall()
     return _counted(rows)
 
 
@@ -168,6 +172,7 @@ def _counted(rows: list[sqlite3.Row]) -> dict[int, WorkCounts]:
             sum(row["prompt_tokens"] for row in group),
             sum(row["output_tokens"] for row in group),
             sum(row["recent"] or 0 for row in group),
+            min((row["recent_since"] for row in group if row["recent"]), default=None),
         )
         for of, group in grouped.items()
     }

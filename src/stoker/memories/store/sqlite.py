@@ -41,6 +41,7 @@ from stoker.memories.store import (
     imports,
     injections,
     linking,
+    portable,
     reads,
     stages,
     states,
@@ -212,6 +213,19 @@ class SqliteMemoryStore:
 
     async def stats(self) -> Stats:
         return await self.read(reads.stats)
+
+    async def export_page(
+        self, table: str, scope: str | None, after: int, limit: int
+    ) -> tuple[list[portable.Line], int | None]:
+        return await self.read(lambda db: portable.export_page(db, table, scope, after, limit))
+
+    async def restore(self, lines: Sequence[portable.Line], *, now: float) -> int:
+        return await self.write(lambda db: portable.restore(db, lines, now=now))
+
+    async def add_note(
+        self, id: ImportId, document: NewDocument, effect: StageEffect, *, now: float
+    ) -> DocumentOutcome:
+        return await self.write(lambda db: effects.add_note(db, id, document, effect, now=now))
 
     async def forget_source(self, id: SourceId, *, now: float) -> Forgotten:
         return await self.write(lambda db: forgetting.forget_source(db, id, now=now))
