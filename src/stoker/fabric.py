@@ -101,7 +101,7 @@ class Fabric:
         """The default one."""
         self.quotas = Quotas()
         """What the callers with a key have had, of all engines together."""
-        self._overview = Overview(self._parts, store, clock)
+        self._overview = Overview(self._parts, store, clock, self.quotas.refused)
         self._memories: Memories | None = None
 
     # ------------------------------------------------------------------ life

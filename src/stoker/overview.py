@@ -51,6 +51,8 @@ class FabricSnapshot:
     jobs: Mapping[JobState, int]
     """Of all engines, those included that are not configured any more."""
     batches: Mapping[BatchStatus, int]
+    key_refusals: Mapping[str, int]
+    """Requests and jobs refused for a limit of their API key, by limit."""
     uptime_s: float
 
     @property
@@ -82,7 +84,10 @@ class FabricSnapshot:
 class Overview:
     """Looks at the parts of one service."""
 
-    def __init__(self, parts: Assembly, store: JobStore, clock: Clock) -> None:
+    def __init__(
+        self, parts: Assembly, store: JobStore, clock: Clock, refused: Mapping[str, int]
+    ) -> None:
+        self._refused = refused
         self._parts = parts
         self._store = store
         self._clock = clock
@@ -96,6 +101,7 @@ class Overview:
             engines={name: _engine_snapshot(one, now) for name, one in parts.engines.items()},
             jobs=parts.housekeeping.counts,
             batches=parts.batches.counts,
+            key_refusals=self._refused,
             uptime_s=now - self._opened_at,
         )
 

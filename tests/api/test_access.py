@@ -363,3 +363,18 @@ async def test_a_limit_is_given_back_when_the_client_hangs_up(kit, keyed, chat):
         again = await house.call("POST", "/v1/p1", chat(), headers=alice)
 
     assert again.status == 200
+
+
+async def test_tenants_and_refusals_are_in_the_state_and_the_metrics(keyed, chat):
+    alice, boss = keyed.key(quota=Quota(requests_per_minute=1)), keyed.key(ADMIN)
+    async with keyed.house() as house:
+        for _ in range(2):
+            await house.call("POST", "/v1/p1", chat(), headers=alice)
+
+        state = (await house.call("GET", "/v1/fabric/state", headers=boss)).json
+        metrics = (await house.call("GET", "/metrics", headers=boss)).body.decode()
+
+    assert state["scheduler"]["tenants"]["p1"]["alice"]["served"] == 1
+    assert state["key_refusals"] == {"requests_per_minute": 1}
+    assert 'stoker_tenant_requests_total{engine="default",priority="p1",tenant="alice"} 1' in metrics
+    assert 'stoker_key_refusals_total{limit="requests_per_minute"} 1' in metrics

@@ -14,6 +14,7 @@ from prometheus_client.registry import Collector
 from stoker.api.host_metrics import HOST_FAMILIES
 from stoker.api.metric_family import BoxFamily, Family, Sample, known
 from stoker.api.optimizer_metrics import OPTIMIZER_FAMILIES
+from stoker.api.tenant_metrics import TENANT_FAMILIES
 from stoker.core.work import Priority
 from stoker.fabric import EngineSnapshot, Fabric, FabricSnapshot
 from stoker.runtime.meter import Finished
@@ -384,4 +385,5 @@ FAMILIES = (
     ),
     *HOST_FAMILIES,
     *OPTIMIZER_FAMILIES,
+    *TENANT_FAMILIES,
 )

@@ -25,6 +25,7 @@ def state_document(snapshot: FabricSnapshot) -> dict[str, Any]:
         "jobs": _job_counts(snapshot.jobs),
         "jobs_held": snapshot.jobs_held,
         "batches": {status.value: count for status, count in snapshot.batches.items()},
+        "key_refusals": dict(snapshot.key_refusals),
         "uptime_s": snapshot.uptime_s,
         "default_engine": snapshot.default,
         "engines": engines,
@@ -74,7 +75,7 @@ def scheduler_document(snapshot: Snapshot) -> dict[str, Any]:
     document = {
         name: _plain(getattr(snapshot, name))
         for name in snapshot.__dataclass_fields__
-        if name not in {"classes", "guard", "leases", "admissions", "outcomes"}
+        if name not in {"classes", "guard", "leases", "admissions", "outcomes", "tenants"}
     }
     document["guard"] = {
         **_plain(snapshot.guard),
@@ -83,6 +84,10 @@ def scheduler_document(snapshot: Snapshot) -> dict[str, Any]:
     document["classes"] = {
         priority.label: _class_document(view) for priority, view in snapshot.classes.items()
     }
+    tenants: dict[str, dict[str, Any]] = {}
+    for (priority, tenant), view in snapshot.tenants.items():
+        tenants.setdefault(priority.label, {})[tenant] = _plain(view)
+    document["tenants"] = tenants
     document["leases"] = [
         {"lease_id": id, "expires_in_s": left} for id, left in snapshot.leases.items()
     ]

@@ -165,6 +165,7 @@ class Facts:
             yield reject(state, request, refusal, at, "Arrived")
             return
         order.put_in(state, Waiting(request, load, at), at)
+        state.tenants.meet((request.tenant,))
         state.ageing.want(request.priority, at)
         state.waits.start(request, at, state.box)
         if request.priority is Priority.P0:
@@ -200,7 +201,9 @@ class Facts:
         state.outcomes[request.priority, event.outcome.value] += 1
         state.stories.left(event)
         if running is not None:
-            state.fair.settle(id, request.priority, request.tenant, *_taken(running, event))
+            priority, tenant = request.priority, request.tenant
+            taken = state.fair.settle(id, priority, tenant, *_taken(running, event))
+            state.tenants.note(priority, tenant, taken)
             order.give_turn(state, state.places.end(request, _tokens_left(running, event), at))
             state.p2_order.end(id)
             state.learning.left(running, event)
@@ -267,6 +270,7 @@ class Facts:
         state = self._state
         if isinstance(event, JobsAvailable):
             state.claims.note_available(event.count, event.tenants)
+            state.tenants.meet(event.tenants)
         else:
             state.claims.answered(event.asked, event.claimed, event.tenant)
         if state.claims.available > 0:

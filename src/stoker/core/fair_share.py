@@ -220,12 +220,13 @@ class FairShares:
 
     def settle(
         self, id: RequestId, priority: Priority, tenant: str, prompt_tokens: int, output_tokens: int
-    ) -> None:
-        """It has left: correct what it was charged."""
+    ) -> float:
+        """It has left: correct what it was charged. What it really took."""
+        actual = token_iterations(prompt_tokens, output_tokens)
         charged = self._charged.pop(id, None)
         if charged is not None:
-            actual = token_iterations(prompt_tokens, output_tokens)
             self._classes[priority].correct(tenant, charged, actual)
+        return actual
 
 
 def _mean(mean: float, value: float) -> float:

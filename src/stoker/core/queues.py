@@ -119,6 +119,11 @@ class ClassQueues:
         lines = (self._turns[priority], self._newcomers[priority])
         return sum(len(line.get(tenant, ())) for line in lines)
 
+    def counts_of(self, priority: Priority) -> dict[str, int]:
+        """The same of each tenant of whom any wait."""
+        tenants = {**self._turns[priority], **self._newcomers[priority]}
+        return {tenant: self.count_of(priority, tenant) for tenant in tenants}
+
     def of_class(self, priority: Priority) -> list[Waiting]:
         lines = (self._turns[priority], self._newcomers[priority])
         return [one for line in lines for queue in line.values() for one in queue.values()]

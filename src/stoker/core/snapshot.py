@@ -13,6 +13,7 @@ from stoker.core.places import PlacesView
 from stoker.core.reasons import Explanation, Reason
 from stoker.core.service_curve import ServiceSnapshot
 from stoker.core.story import Entry
+from stoker.core.tenants import TenantView
 from stoker.core.work import LeaseId, Priority, Request, RequestId
 
 
@@ -30,6 +31,8 @@ class ClassView:
 class Snapshot:
     at: float
     classes: Mapping[Priority, ClassView]
+    tenants: Mapping[tuple[Priority, str], TenantView]
+    """Those with anything here, or served before; so many by name."""
     leases: Mapping[LeaseId, float]
     """Lease -> seconds left."""
     is_p0_held: bool

@@ -29,6 +29,7 @@ from stoker.core.service_curve import ServiceCurve
 from stoker.core.service_meter import ServiceMeter
 from stoker.core.sharing import Sharing
 from stoker.core.story import Stories
+from stoker.core.tenants import Tenants
 from stoker.core.waits import Waits
 from stoker.core.window import WindowMeter
 from stoker.core.work import Priority, RequestId
@@ -44,6 +45,7 @@ class State:
         self.ledger = Ledger()
         self.fair = FairShares(policy.tenant_shares)
         self.queues = ClassQueues(self.fair)
+        self.tenants = Tenants()
         self.hold = P0Hold(policy.p0_linger_s)
         self.ageing = Ageing(policy)
         self.waits = Waits(policy)

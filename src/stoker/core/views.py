@@ -24,6 +24,7 @@ def snapshot(state: State, at: float) -> Snapshot:
     return Snapshot(
         at=at,
         classes={priority: _class_view(state, priority, at) for priority in Priority},
+        tenants=state.tenants.views(state.queues, ledger.running.values(), state.claims.tenants),
         leases={id: max(0.0, end - at) for id, end in state.hold.leases.items()},
         is_p0_held=state.hold.is_held(at),
         is_p0_elsewhere=state.hold.is_elsewhere,
