@@ -8,9 +8,16 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from stoker.core.actions import ClaimJobs, Dispatch
-from stoker.core.events import Arrived, EngineUp, JobsAvailable, JobsClaimed, Left
+from stoker.core.events import (
+    Arrived,
+    EngineUp,
+    JobsAvailable,
+    JobsClaimed,
+    Left,
+    LimitsChanged,
+)
 from stoker.core.fair_share import QUANTUM, REMEMBERED_MAX, FairShare, token_iterations
-from stoker.core.limits import Capacity
+from stoker.core.limits import Capacity, Limits
 from stoker.core.policy import Policy
 from stoker.core.scheduler import Scheduler
 from stoker.core.work import JobId, Outcome, Priority, Request, RequestId, Usage
@@ -339,3 +346,53 @@ def test_a_job_that_is_refused_at_the_door_is_not_on_its_way_for_ever():
     it.handle(Left(3.0, RequestId("long"), Outcome.FAILED))
 
     assert it.state.claims.coming == 0
+
+
+def agent(name: str, tenant: str) -> Request:
+    return Request(
+        RequestId(name), Priority.P1, 4000, prompt_tokens=1000, max_tokens=50, tenant=tenant,
+        session=name.partition(".")[0],
+    )  # fmt: skip
+
+
+def with_two_places(*names: str) -> Scheduler:
+    """Two sessions of tenant `a` hold both places of P1, and the first is away."""
+    it = Scheduler(None, Capacity(requests=8))
+    it.handle(EngineUp(0.0))
+    it.handle(LimitsChanged(0.0, Limits(requests_p1=2)))
+    for name in names:
+        it.handle(Arrived(1.0, agent(name, "a")))
+    return it
+
+
+def test_a_tenant_without_a_place_gets_one_when_a_session_of_another_is_away():
+    it = with_two_places("x.1", "y.1")
+    assert it.handle(Arrived(2.0, agent("z.1", "b"))) == [], "both run"
+
+    actions = it.handle(Left(3.0, RequestId("x.1"), Outcome.FINISHED, Usage(1000, 50)))
+
+    assert actions == [Dispatch(RequestId("z.1"), "Left")]
+    assert it.handle(Arrived(3.1, agent("x.2", "a"))) == [], "it is a newcomer again"
+
+
+def test_a_session_of_the_same_tenant_does_not_take_its_own_places():
+    it = with_two_places("x.1", "y.1")
+    it.handle(Arrived(2.0, agent("z.1", "a")))
+
+    assert it.handle(Left(3.0, RequestId("x.1"), Outcome.FINISHED, Usage(1000, 50))) == []
+    assert it.handle(Arrived(3.1, agent("x.2", "a"))) == [Dispatch(RequestId("x.2"), "Arrived")]
+
+
+def test_places_are_taken_from_the_tenant_that_has_most():
+    it = Scheduler(None, Capacity(requests=16))
+    it.handle(EngineUp(0.0))
+    it.handle(LimitsChanged(0.0, Limits(requests_p1=5)))
+    for name, tenant in (("a1", "a"), ("a2", "a"), ("a3", "a"), ("b1", "b"), ("b2", "b")):
+        it.handle(Arrived(1.0, agent(f"{name}.1", tenant)))
+        it.handle(Left(1.5, RequestId(f"{name}.1"), Outcome.FINISHED, Usage(1000, 50)))
+
+    it.handle(Arrived(2.0, agent("c1.1", "c")))
+
+    places = it.state.places
+    assert places.has_place(agent("b2.2", "b")), "the youngest, but of a tenant with fewer"
+    assert not places.has_place(agent("a3.2", "a"))

@@ -5,6 +5,7 @@ Safety is checked after every event; liveness (nobody waits for ever) when the m
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 
 from hypothesis import strategies as st
@@ -53,6 +54,8 @@ POLICY = Policy(
 
 class SchedulerMachine(RuleBasedStateMachine):
     """A model box: it obeys every action, as the real dispatcher and runner do."""
+
+    tenants: tuple[str, ...] = ()
 
     def __init__(self) -> None:
         super().__init__()
@@ -105,19 +108,27 @@ class SchedulerMachine(RuleBasedStateMachine):
             case Abort(id=id):
                 assert id in self.running
                 self.leave(id, Outcome.FAILED)
-            case ClaimJobs(count=count):
+            case ClaimJobs(count=count, tenant=tenant):
                 assert count > 0
                 self.check_claim(count)
-                self.claim(count)
+                self.claim(count, tenant)
 
-    def claim(self, count: int) -> None:
+    def claim(self, count: int, tenant: str | None) -> None:
         """The oldest first, as the store does."""
-        got = sorted(self.store, key=lambda one: int(one.partition("-")[2]))[:count]
-        self.tell(JobsClaimed(self.now, count, len(got)))
+        theirs = [id for id, job in self.store.items() if tenant in (None, job.tenant)]
+        got = sorted(theirs, key=lambda one: int(one.partition("-")[2]))[:count]
+        self.tell(JobsClaimed(self.now, count, len(got), tenant))
         for id in got:
             self.requests[id] = self.store.pop(id)
             self.waiting[id] = None
             self.tell(Arrived(self.now, self.requests[id]))
+
+    def tell_jobs(self) -> None:
+        tenants = Counter(job.tenant for job in self.store.values())
+        self.tell(JobsAvailable(self.now, len(self.store), tenants if self.tenants else {}))
+
+    def tenant(self, number: int) -> str:
+        return self.tenants[number % len(self.tenants)] if self.tenants else ""
 
     def give_back(self, id: RequestId, cause: str) -> None:
         """Into the store, with its text, at its old place."""
@@ -159,7 +170,9 @@ class SchedulerMachine(RuleBasedStateMachine):
         self.serial += 1
         id = RequestId(f"{priority.label}-{self.serial}")
         request = self.request(id, priority, prompt, most, is_job=False)
-        self.requests[id] = replace(request, session=session)
+        if session:
+            request = replace(request, session=session, tenant=self.tenant(ord(session)))
+        self.requests[id] = request
         self.waiting[id] = None
         self.tell(Arrived(self.now, self.requests[id]))
 
@@ -172,6 +185,7 @@ class SchedulerMachine(RuleBasedStateMachine):
             prompt_bytes=prompt * 4,
             prompt_tokens=prompt,
             max_tokens=most,
+            tenant=self.tenant(self.serial),
             preemptible=is_job,
             job_id=JobId(id) if is_job else None,
         )
@@ -200,7 +214,7 @@ class SchedulerMachine(RuleBasedStateMachine):
             self.serial += 1
             id = RequestId(f"p2-{self.serial}")
             self.store[id] = self.request(id, Priority.P2, 300, 100, is_job=True)
-        self.tell(JobsAvailable(self.now, len(self.store)))
+        self.tell_jobs()
 
     @precondition(lambda self: self.running)
     @rule(data=st.data(), outcome=st.sampled_from([Outcome.FINISHED, Outcome.FAILED]))
@@ -388,7 +402,7 @@ class SchedulerMachine(RuleBasedStateMachine):
             self.tell(HostSampled(self.now, HostSample(2**40, 2**40, 0.0)))
             self.tell(EngineSampled(self.now, EngineSample(running=len(self.running))))
             if self.store:
-                self.tell(JobsAvailable(self.now, len(self.store)))
+                self.tell_jobs()
             for id in list(self.running):
                 if id in self.running:
                     self.leave(id, Outcome.FINISHED)
@@ -396,4 +410,29 @@ class SchedulerMachine(RuleBasedStateMachine):
         raise AssertionError(f"still waiting: {list(self.waiting)}, in store: {list(self.store)}")
 
 
+class SharedMachine(SchedulerMachine):
+    """The same with three tenants in every class."""
+
+    tenants = ("x", "y", "z")
+
+    @invariant()
+    def the_shares_are_kept_of_those_who_want_something(self) -> None:
+        state = self.it.state
+        for priority in Priority:
+            fair = state.fair.of(priority)
+            wanting = {one.request.tenant for one in state.queues.of_class(priority)}
+            if priority is Priority.P2:
+                wanting |= state.claims.tenants.keys()
+            assert set(fair.tenants) == wanting
+            assert all(deficit >= -fair.debt_max for deficit in fair.tenants.values())
+
+    @invariant()
+    def places_are_counted_for_each_tenant(self) -> None:
+        for priority in (Priority.P1, Priority.P2):
+            of = self.it.state.places._classes[priority]
+            assert sum(of.tenants.values()) == self.it.state.places.count(priority)
+            assert all(count > 0 for count in of.tenants.values())
+
+
 TestSchedulerMachine = SchedulerMachine.TestCase
+TestSharedMachine = SharedMachine.TestCase

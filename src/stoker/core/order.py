@@ -1,7 +1,8 @@
 """Who is first in its class, and how requests come into the queues and out of them.
 
 The turn of a session that has a place goes before newcomers: what it said before may still be in
-the prefix cache. A newcomer that has waited its class's age goes before turns, once.
+the prefix cache. A newcomer that has waited its class's age goes before turns, once; so does one
+whose tenant has fewer places than others.
 """
 
 from __future__ import annotations
@@ -79,7 +80,7 @@ def give_turn(state: State, id: RequestId | None) -> None:
 
 def _is_due(state: State, waiting: Waiting, at: float) -> bool:
     due_at = _due_at(state, waiting)
-    return due_at is not None and at >= due_at
+    return due_at is not None and (at >= due_at or state.places.is_short(waiting.request))
 
 
 def _due_at(state: State, waiting: Waiting) -> float | None:

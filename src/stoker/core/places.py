@@ -77,6 +77,16 @@ class _Class:
     alone: int = 0
     """Running requests without a session: each is its own place."""
     tool_time: ToolTime = field(default_factory=ToolTime)
+    tenants: dict[str, int] = field(default_factory=dict)
+    """Places of each tenant that has any."""
+
+    def gain(self, tenant: str) -> None:
+        self.tenants[tenant] = self.tenants.get(tenant, 0) + 1
+
+    def lose(self, tenant: str) -> None:
+        self.tenants[tenant] -= 1
+        if not self.tenants[tenant]:
+            del self.tenants[tenant]
 
 
 class Places:
@@ -129,6 +139,18 @@ class Places:
         of = self._classes[priority]
         return len(of.sessions) > of.running
 
+    def is_short(self, request: Request) -> bool:
+        """Whether its tenant has no place, or two fewer than another, while a session is away whose
+        place it could have: else who came first would keep all of them.
+        """
+        of = self._classes[request.priority]
+        own = of.tenants.get(request.tenant, 0)
+        if len(of.tenants) <= (own > 0) or request.job_id is not None:
+            return False
+        return (own == 0 or own + 1 < max(of.tenants.values())) and (
+            self.is_any_away(request.priority)
+        )
+
     # ------------------------------------------------------------------ what happens to requests
 
     def arrive(self, request: Request, at: float, limit: int | None) -> bool:
@@ -176,10 +198,12 @@ class Places:
             demoted = self._take_over(of)
         if key is None:
             of.alone += 1
+            of.gain(request.tenant)
             return demoted
         self._forget_waiting(key, request.id)
         if place is None:
             place = of.sessions[key] = _Place()
+            of.gain(request.tenant)
         if place.turn == request.id:
             place.turn = None
         of.running += place.running == 0
@@ -198,6 +222,7 @@ class Places:
         key = _key(request)
         if key is None:
             of.alone -= 1
+            of.lose(request.tenant)
             return None
         place = of.sessions[key]
         place.running -= 1
@@ -294,14 +319,21 @@ class Places:
         return any(key == other for other, _ in zip(youngest, range(surplus), strict=False))
 
     def _take_over(self, of: _Class) -> RequestId | None:
+        """Close the youngest that is away, of the tenant that has most."""
+        found = None
         for key in reversed(of.sessions):
-            if not of.sessions[key].running:
-                return self._close(key)
-        return None
+            if of.sessions[key].running:
+                continue
+            if found is None or of.tenants[key[1]] > of.tenants[found[1]]:
+                found = key
+            if len(of.tenants) == 1:
+                break
+        return None if found is None else self._close(found)
 
     def _close(self, key: SessionKey) -> RequestId | None:
         of = self._classes[key[0]]
         place = of.sessions.pop(key)
+        of.lose(key[1])
         assert not place.running, f"{key} runs and keeps its place"
         self._discount(of, place)
         return place.turn
