@@ -376,5 +376,7 @@ async def test_tenants_and_refusals_are_in_the_state_and_the_metrics(keyed, chat
 
     assert state["scheduler"]["tenants"]["p1"]["alice"]["served"] == 1
     assert state["key_refusals"] == {"requests_per_minute": 1}
-    assert 'stoker_tenant_requests_total{engine="default",priority="p1",tenant="alice"} 1' in metrics
+    assert (
+        'stoker_tenant_requests_total{engine="default",priority="p1",tenant="alice"} 1' in metrics
+    )
     assert 'stoker_key_refusals_total{limit="requests_per_minute"} 1' in metrics
