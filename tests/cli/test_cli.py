@@ -16,6 +16,7 @@ from click.testing import CliRunner
 
 from stoker.api.serve import bind, listening
 from stoker.cli import main
+from stoker.cli.explain import timeline
 from stoker.cli.outcomes import EXIT_CODES
 from stoker.cli.serve import flags_of
 from stoker.client import SyncClient
@@ -201,6 +202,13 @@ def test_a_model_is_a_name_beside_a_url_and_a_file_alone():
     assert load(environ={}, flags=named).config.engine.model == "qwen"
     assert load(environ={}, flags=alone).config.engine.gguf.name == "qwen.gguf"
     assert load(environ={}, flags=alone).config.server.port == 0
+
+
+@pytest.mark.parametrize(("engine", "ends"), [("big", " on big"), ("default", ""), (None, "")])
+def test_a_story_names_the_engine_where_there_are_several(engine, ends):
+    story = {"id": "req_1", "state": "running", "explanation": None, "entries": []}
+
+    assert list(timeline({**story, "engine": engine})) == [f"req_1 is running{ends}"]
 
 
 def test_several_engines_are_named_on_the_command_line():

@@ -9,6 +9,7 @@ import click
 
 from stoker.cli.remote import print_json, with_json, with_url
 from stoker.client import SyncClient
+from stoker.engine_config import DEFAULT_NAME
 
 
 @click.command()
@@ -28,7 +29,8 @@ def explain(id: str, url: str, *, api_key: str | None, as_json: bool) -> None:
 
 def timeline(story: Mapping[str, Any]) -> Iterator[str]:
     """The story in lines: where it is now, then what happened, in seconds since its start."""
-    yield f"{story['id']} is {story['state']}"
+    named = story.get("engine") or DEFAULT_NAME
+    yield f"{story['id']} is {story['state']}" + ("" if named == DEFAULT_NAME else f" on {named}")
     why = story["explanation"]
     if why is not None:
         yield f"  waits: {why['message']}"
