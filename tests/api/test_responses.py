@@ -135,6 +135,18 @@ async def test_what_cannot_be_stored_is_refused_by_its_name(kit, fields, param):
         assert (reply.status, reply.error["param"]) == (400, param)
 
 
+async def test_a_body_that_is_no_text_is_a_400(kit):
+    async with kit.house() as house:
+        for body in (
+            b'{"input":"\xff","background":true}',
+            b'{"background":true',
+            b'["background"]',
+        ):
+            reply = await house.call("POST", PATH, body)
+
+            assert reply.status == 400
+
+
 async def test_ids_of_other_jobs_are_no_responses(kit):
     async with kit.house() as house:
         id = (await house.call("POST", "/v1/p2", {"prompt": "x"})).json["job_id"]

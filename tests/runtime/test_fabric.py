@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 
 import pytest
+from structlog.testing import capture_logs
 
 from stoker.config import Config, OptimizerConfig, ServerConfig
 from stoker.core.errors import (
@@ -224,6 +225,21 @@ async def test_a_refused_body_discards_the_job_with_the_engines_words():
             await fabric.await_job(job_id, timeout_s=30.0)
         assert caught.value.code == "engine_400"
         assert "context too long" in str(caught.value)
+
+
+async def test_a_job_that_meets_a_fault_of_ours_ends_alone():
+    async with running() as (fabric, engine):
+        engine.refuse(ZeroDivisionError("a bug"))
+        with capture_logs() as logged:
+            broken = await fabric.enqueue_p2(chat())
+            with pytest.raises(JobFailed) as failure:
+                await fabric.await_job(broken)
+        after = await fabric.await_job(await fabric.enqueue_p2(chat()))
+
+        assert failure.value.code == "internal_error"
+        assert "a bug" not in str(failure.value)
+        assert [one["job_id"] for one in logged if one["event"] == "job_hit_a_fault"] == [broken]
+        assert after["choices"]
 
 
 async def test_a_broken_answer_is_retried_with_a_counted_attempt():

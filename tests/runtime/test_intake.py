@@ -106,6 +106,7 @@ def test_requests_of_one_template_share_a_family():
         (b"NaN", None),
         (b'{"model": "\xff", "prompt": "x"}', None),
         (b'{"messages": [{"role": "\xff"}]}', None),
+        (b'{"prompt": "\xff"}', None),
         (b"[" * 100_000, None),
         (b'{"a":' + b"[" * 100_000, None),
         ({}, None),

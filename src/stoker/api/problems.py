@@ -245,7 +245,7 @@ def _problem(
 
 def _retry_headers(retry_after_s: float | None, *, is_retryable: bool) -> list[Header]:
     headers = [(b"x-should-retry", b"true" if is_retryable else b"false")]
-    if retry_after_s is not None:
+    if retry_after_s is not None and is_retryable:
         seconds = min(RETRY_MAX_S, max(1, math.ceil(retry_after_s)))
         headers.append((b"retry-after", str(seconds).encode()))
     return headers

@@ -145,7 +145,7 @@ def _is_background(body: bytes) -> bool:
         return False
     try:
         asked = _ASKED.decode(body)
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return False  # whoever reads it whole says what is wrong with it
     if not asked.background:
         return False

@@ -80,7 +80,10 @@ class LlamaCppDialect:
         if endpoint == CHAT and "messages" in fields:
             prompt = (await http.post("/apply-template", body, _Templated)).prompt
         elif endpoint == COMPLETIONS and bytes(fields.get("prompt", b"")).startswith(b'"'):
-            prompt = msgspec.json.decode(fields["prompt"], type=str)
+            try:
+                prompt = msgspec.json.decode(fields["prompt"], type=str)
+            except msgspec.DecodeError:
+                return None  # half a surrogate pair, say: the engine will tell what it thinks of it
         else:
             return None
         question = {"content": prompt, "add_special": True, "parse_special": True}

@@ -178,6 +178,9 @@ def _encode(body: Mapping[str, Any]) -> bytes:
 
 def _decode(raw: bytes) -> _Fields:
     try:
+        if not raw.isascii():
+            # What stays raw is not looked at by the decoder, and would trouble whoever reads it.
+            str(raw, "utf-8")
         return _FIELDS.decode(raw)
     except msgspec.ValidationError as error:
         raise _invalid(str(error)) from None

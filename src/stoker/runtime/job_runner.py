@@ -220,6 +220,11 @@ class JobRunner:
             await self._fail(held, error)
         except StokerError as error:
             await self._discard(held, error.code, str(error))
+        except Exception as error:  # the job's boundary: one must not end all others
+            id = held.claimed.job.id
+            log.error("job_hit_a_fault", job_id=id, exc_info=error)
+            message = f"internal error; the log has the details under {id}"
+            await self._discard(held, "internal_error", message)
         else:
             await self._complete(held, result)
 
