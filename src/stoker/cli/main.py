@@ -15,6 +15,7 @@ from stoker.cli.explain import explain
 from stoker.cli.imports import import_files
 from stoker.cli.jobs import jobs
 from stoker.cli.keys import keys
+from stoker.cli.mcp_server import serve_mcp
 from stoker.cli.memories import memories
 from stoker.cli.outcomes import OneLineErrors
 from stoker.cli.replay import replay
@@ -28,6 +29,7 @@ COMMANDS = (
     import_files,
     search,
     memories,
+    serve_mcp,
     jobs,
     keys,
     explain,
