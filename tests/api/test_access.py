@@ -380,3 +380,34 @@ async def test_tenants_and_refusals_are_in_the_state_and_the_metrics(keyed, chat
         'stoker_tenant_requests_total{engine="default",priority="p1",tenant="alice"} 1' in metrics
     )
     assert 'stoker_key_refusals_total{limit="requests_per_minute"} 1' in metrics
+
+
+FORM = (
+    b'--x\r\nContent-Disposition: form-data; name="purpose"\r\n\r\nbatch\r\n'
+    b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.jsonl"\r\n\r\n{}\r\n--x--\r\n'
+)
+
+
+async def test_files_are_their_tenants_own(kit, keyed):
+    alice, bob = keyed.key(), keyed.key(name="bob", tenant="bob")
+    form = {"content-type": "multipart/form-data; boundary=x"}
+    config = replace(kit.config(), data=keyed.folder)
+    async with keyed.house(config=config) as house:
+        sent = await house.call("POST", "/v1/files", FORM, headers=alice | form)
+        assert sent.status == 200, sent.body
+        path = f"/v1/files/{sent.json['id']}"
+
+        listings = [
+            (await house.call("GET", "/v1/files", headers=who)).json["data"] for who in (alice, bob)
+        ]
+        assert [len(listing) for listing in listings] == [1, 0]
+        for method, theirs in (("GET", path), ("GET", f"{path}/content"), ("DELETE", path)):
+            assert (await house.call(method, theirs, headers=bob)).status == 404
+        batch = {
+            "input_file_id": sent.json["id"],
+            "endpoint": "/v1/completions",
+            "completion_window": "24h",
+        }
+        refused = await house.call("POST", "/v1/batches", batch, headers=bob)
+        assert refused.status in {400, 404}
+        assert (await house.call("GET", path, headers=alice)).status == 200
