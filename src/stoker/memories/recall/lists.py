@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from stoker.memories.recall.filters import Filters, Side
+from stoker.memories.recall.filters import Filters, Side, numbers
 
 if TYPE_CHECKING:
     from stoker.memories.recall.sync import SyncedIndex
@@ -28,21 +28,20 @@ def by_text(
 ) -> list[int]:
     """Rows by BM25. The plain look-up first; with the filters inside only if they take too much."""
     ahead = length * _AHEAD
-    found = db.execute(
-        f"SELECT rowid FROM {side.index} WHERE {side.index} MATCH ? ORDER BY rank LIMIT ?",
-        (match, ahead),
-    ).fetchall()
-    kept = allowed.keep(db, side, [row[0] for row in found])
+    sql = f"SELECT rowid FROM {side.index} WHERE {side.index} MATCH ? ORDER BY rank LIMIT ?"
+    found = [row for (row,) in numbers(db, sql, (match, ahead))]
+    kept = allowed.keep(db, side, found)
     if len(kept) >= length or len(found) < ahead:
         return kept[:length]
-    found = db.execute(
+    filtered = numbers(
+        db,
         f"SELECT {side.index}.rowid FROM {side.index}"
         f" JOIN {side.table} ON {side.table}.seq = {side.index}.rowid {side.joins}"
         f" WHERE {side.index} MATCH :match AND {side.condition}"
         f" ORDER BY {side.index}.rank LIMIT :length",
         {**allowed.values, "match": match, "length": length},
-    ).fetchall()
-    return [row[0] for row in found]
+    )
+    return [row for (row,) in filtered]
 
 
 def by_vector(
@@ -70,15 +69,22 @@ def supports(
     db: sqlite3.Connection, tiles: Sequence[int], spans: Sequence[int], allowed: Filters
 ) -> list[tuple[int, int]]:
     """Pairs of tile and span, of these tiles or of these spans, in which both are allowed."""
-    pairs = db.execute(
-        "SELECT tile, span FROM provenance WHERE tile IN (SELECT value FROM json_each(:tiles))"
-        " UNION"
-        " SELECT tile, span FROM provenance WHERE span IN (SELECT value FROM json_each(:spans))",
-        {"tiles": json.dumps(tiles), "spans": json.dumps(spans)},
-    ).fetchall()
-    good_tiles = set(allowed.keep(db, allowed.tiles, sorted({row[0] for row in pairs})))
-    good_spans = set(allowed.keep(db, allowed.spans, sorted({row[1] for row in pairs})))
-    return [(row[0], row[1]) for row in pairs if row[0] in good_tiles and row[1] in good_spans]
+    pairs = list(
+        numbers(
+            db,
+            "SELECT tile, span FROM provenance"
+            " WHERE tile IN (SELECT value FROM json_each(:tiles)) UNION"
+            " SELECT tile, span FROM provenance"
+            " WHERE span IN (SELECT value FROM json_each(:spans))",
+            {"tiles": json.dumps(tiles), "spans": json.dumps(spans)},
+        )
+    )
+    # What is in a list was allowed; the rest has to be asked about.
+    others = {tile for tile, _ in pairs}.difference(tiles)
+    good_tiles = {*tiles, *allowed.keep(db, allowed.tiles, sorted(others))}
+    others = {span for _, span in pairs}.difference(spans)
+    good_spans = {*spans, *allowed.keep(db, allowed.spans, sorted(others))}
+    return [(tile, span) for tile, span in pairs if tile in good_tiles and span in good_spans]
 
 
 def sessions(db: sqlite3.Connection, spans: Sequence[int]) -> dict[int, tuple[int, str]]:

@@ -57,7 +57,7 @@ class MiniLmEmbedder:
     def embed(self, texts: Sequence[str]) -> Vectors:
         """One normalised row per text."""
         rows = np.zeros((len(texts), self.dim), dtype=np.float32)
-        ids = [one.ids for one in self._tokenizer.encode_batch_fast(list(texts))]
+        ids = [self._tokenizer.encode(text).ids for text in texts]
         with self._blas.limit(limits=1, user_api="blas"):
             for batch in _by_length(ids):
                 rows[batch] = self._forward([ids[index] for index in batch])

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from stoker.memories.recall.sync import SyncedIndex
     from stoker.memories.recall.vectors import Vectors
 
-_LENGTH_MIN = 100
-"""Rows per list. What is further down has less than a tenth of a first place's points."""
+_LENGTH_MIN = 80
+"""Rows per list. What is further down has less than an eighth of a first place's points."""
 _SPARE = 20
 """So many more hits than asked for are weighed against each other for repetition."""
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from safetensors.numpy import load_file
 from tokenizers import Tokenizer
 
@@ -43,15 +44,15 @@ class StaticEmbedder:
     def embed(self, texts: Sequence[str]) -> Vectors:
         """One normalised row per text; a text without a token is a row of zeros."""
         rows = np.zeros((len(texts), self.dim), dtype=np.float32)
-        encoded = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
-        lengths = np.array([len(one) for one in encoded], dtype=np.int64)
+        ids_of = [self._ids(text) for text in texts]
+        lengths = np.array([len(ids) for ids in ids_of], dtype=np.int64)
         filled = np.flatnonzero(lengths)
         if len(filled) == 0:
             return rows
-        ids = np.concatenate([np.array(encoded[index].ids, dtype=np.int64) for index in filled])
+        ids = np.concatenate(ids_of)
         starts = np.concatenate(([0], np.cumsum(lengths[filled])[:-1]))
         # The sum, not the mean: they point the same way, and the rows are normalised.
-        rows[filled] = np.add.reduceat(self._table[np.minimum(ids, len(self._table) - 1)], starts)
+        rows[filled] = np.add.reduceat(self._table[ids], starts)
         return normalised(rows)
 
     def embed_query(self, text: str, weights: Mapping[str, float]) -> Vectors:
@@ -65,8 +66,11 @@ class StaticEmbedder:
         if not words:
             return row_of(self.embed([text]))
         row = np.zeros(self.dim, dtype=np.float32)
-        encoded = self._tokenizer.encode_batch_fast(words, add_special_tokens=False)
-        for word, one in zip(words, encoded, strict=True):
-            ids = np.minimum(np.array(one.ids, dtype=np.int64), len(self._table) - 1)
-            row += np.float32(weights[word]) * self._table[ids].sum(axis=0)
+        for word in words:
+            row += np.float32(weights[word]) * self._table[self._ids(word)].sum(axis=0)
         return row_of(normalised(row[None, :]))
+
+    def _ids(self, text: str) -> NDArray[np.int64]:
+        # One by one, not as a batch: that would start a thread on each core, for the same work.
+        ids = self._tokenizer.encode(text, add_special_tokens=False).ids
+        return np.minimum(np.array(ids, dtype=np.int64), len(self._table) - 1)
