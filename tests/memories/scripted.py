@@ -47,7 +47,7 @@ async def served(
         data=data,
         policy=Policy(ramp_s=0.0, p0_linger_s=0.0, p0_reserved_slots=0, p1_reserved_slots=0),
         jobs=JobsConfig(first_delay_s=0.01, max_attempts=2),
-        memories=MemoriesConfig(**{"small_model": False, **memories}),
+        memories=MemoriesConfig(**{"small_model": False, "embedder": "off", **memories}),
     )
     async with Fabric.assemble(
         config,

@@ -22,6 +22,7 @@ from stoker.api.asgi import (
     send_problem,
     while_connected,
 )
+from stoker.api.injection import remembered, telling
 from stoker.api.problems import Describe, problem
 from stoker.api.reply import Reply
 from stoker.core.work import Priority, RequestId
@@ -68,6 +69,9 @@ class InferenceEndpoint:
         caller = caller_of(scope)
         choice = ClassChoice(header(scope, _CLASS_HEADER), caller.highest)
         try:
+            injected = await remembered(self.fabric, body, scope, request_id)
+            if injected is not None:
+                body, send = injected.body, telling(send, injected)
             inference = intake.parse(
                 body,
                 endpoint=self.endpoint,

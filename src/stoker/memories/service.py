@@ -213,6 +213,15 @@ class Memories:
         """The best hits; no model is asked. Raises `StoreError`."""
         return await self._remembering.recall.search(request, now=self._clock.wall())
 
+    async def note_injection(
+        self, request_id: str, turn: str, ids: Sequence[TileId | SpanId]
+    ) -> None:
+        """Remember which tiles were put before a turn; only a hash of its words is kept."""
+        tiles = [TileId(id) for id in ids if id.startswith("til_")]
+        if tiles:
+            now = self._clock.wall()
+            await self.store.record_injection(request_id, turn, tiles, now=now)
+
     async def wait_import(self, id: ImportId, *, poll_s: float = 0.2) -> ImportView:
         """Return when all of its answers are interpreted, or it was cancelled."""
         while True:

@@ -27,7 +27,7 @@ def group_commit(path: Path, label: str) -> Serve:
         try:
             for ticket in group:
                 _attempt_in_savepoint(connection, ticket, path, label)
-            connection.execute("COMMIT")
+            commit(connection)
         except sqlite3.Error as error:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
@@ -42,6 +42,11 @@ def group_commit(path: Path, label: str) -> Serve:
                 serve(connection, [ticket])
 
     return serve
+
+
+def commit(connection: sqlite3.Connection) -> None:
+    """The one place where anything becomes durable."""
+    connection.execute("COMMIT")
 
 
 def one_by_one(path: Path, label: str) -> Serve:
