@@ -120,6 +120,7 @@ class Structure:
             model=model,
             messages=HI,
             max_completion_tokens=100,
+            temperature=0,
             response_format={"type": "json_schema", "json_schema": schema},
         )
 

@@ -99,6 +99,7 @@ test("an answer follows a JSON schema", async () => {
     model,
     messages,
     max_completion_tokens: 100,
+    temperature: 0,
     response_format: {
       type: "json_schema",
       json_schema: { name: "weather", strict: true, schema: weather },

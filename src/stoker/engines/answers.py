@@ -14,7 +14,7 @@ from stoker.engines.bodies import ASSEMBLED, CHAT, MESSAGES, RESPONSES, TYPED, O
 from stoker.engines.collect import Assembler, Assembling, usage_of_runs
 from stoker.engines.collect_typed import MessageAssembler, ResponseAssembler
 from stoker.engines.http_client import in_words
-from stoker.engines.response_events import ResponseEvents
+from stoker.engines.mended_events import Mending
 from stoker.engines.sse import FrameSplitter, StreamMeter, usage_of_json
 from stoker.ports import Checkpoint
 
@@ -63,18 +63,10 @@ class StreamedAnswer:
 
     is_stream = True
 
-    def __init__(
-        self,
-        wire: Wire,
-        outbound: Outbound,
-        endpoint: str,
-        *,
-        events: ResponseEvents | None = None,
-    ) -> None:
+    def __init__(self, wire: Wire, outbound: Outbound, frames: Frames) -> None:
         self._wire = wire
-        self._events = events
         self._outbound = outbound
-        self._frames = _Frames(wire, endpoint)
+        self._frames = frames
         self.status = wire.status
         self.content_type = wire.content_type
 
@@ -98,8 +90,6 @@ class StreamedAnswer:
             # What came together goes out together: the writes are what a stream costs.
             frames = await self._frames.ready()
             chunk = [one for one, is_usage_only in frames if wants_usage or not is_usage_only]
-            if self._events is not None:
-                chunk = [self._events.numbered(frame) for frame in chunk]
             if chunk:
                 return b"".join(chunk)
 
@@ -152,11 +142,17 @@ class CollectedAnswer:
     content_type = "application/json"
 
     def __init__(
-        self, wire: Wire, outbound: Outbound, endpoint: str, *, is_prefill_echoed: bool
+        self,
+        wire: Wire,
+        outbound: Outbound,
+        frames: Frames,
+        endpoint: str,
+        *,
+        is_prefill_echoed: bool,
     ) -> None:
         self._wire = wire
         self._outbound = outbound
-        self._frames = _Frames(wire, endpoint)
+        self._frames = frames
         self._endpoint = endpoint
         self._assembler = _assembler(endpoint, outbound, is_prefill_echoed=is_prefill_echoed)
         self.status = wire.status
@@ -294,11 +290,12 @@ def _assembler(endpoint: str, outbound: Outbound, *, is_prefill_echoed: bool) ->
     return Assembler(endpoint, kept=outbound.checkpoint, is_prefill_echoed=is_prefill_echoed)
 
 
-class _Frames:
-    """Frames of a response, metered."""
+class Frames:
+    """Frames of a response, metered, and mended where its engine needs that."""
 
-    def __init__(self, wire: Wire, endpoint: str) -> None:
+    def __init__(self, wire: Wire, endpoint: str, *, mending: Mending | None) -> None:
         self._wire = wire
+        self._mending = mending
         self._splitter = FrameSplitter()
         self._ready: deque[bytes] = deque()
         self._needs_done = endpoint in ASSEMBLED
@@ -321,7 +318,8 @@ class _Frames:
                 if frames:  # what came before the error comes first
                     break
                 raise EngineInterrupted(f"the engine broke the answer off: {self.meter.error}")
-            frames.append((frame, is_usage_only))
+            mended = [frame] if self._mending is None else self._mending.mended(frame)
+            frames += [(one, is_usage_only) for one in mended]
             self._ready.popleft()
         return frames
 

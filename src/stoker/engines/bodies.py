@@ -48,8 +48,8 @@ class Wire:
 
     Such calls are streamed inside and assembled here: only so can they be aborted.
     """
-    has_bare_response_events: bool = False
-    """Whether the events of its Responses lack the numbers that clients put them together by."""
+    are_events_mended: bool = False
+    """Whether the events of its Responses and messages lack what clients need: `mended_events`."""
     is_prefill_echoed: bool = False
     """Whether its answer may begin with the text that it was asked to continue."""
 

@@ -34,7 +34,7 @@ class LlamaCppDialect:
     # It continues a final assistant message by itself, without being told to.
     wire = Wire(
         continuation={},
-        has_bare_response_events=True,
+        are_events_mended=True,
         is_prefill_echoed=True,
         does_plain_call_outlive_client=True,
     )

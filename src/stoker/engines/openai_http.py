@@ -24,6 +24,7 @@ from stoker.engines import collect
 from stoker.engines.answers import (
     EVENT_STREAM,
     CollectedAnswer,
+    Frames,
     GatheredAnswer,
     HttpAnswer,
     PlainAnswer,
@@ -31,11 +32,11 @@ from stoker.engines.answers import (
     StreamedAnswer,
     Wire,
 )
-from stoker.engines.bodies import RESPONSES, Outbound, prepare
+from stoker.engines.bodies import MESSAGES, RESPONSES, Outbound, prepare
 from stoker.engines.bodies import Wire as BodyWire
 from stoker.engines.http_client import HttpClient, base_url, in_words
+from stoker.engines.mended_events import Mending, MessageEvents, ResponseEvents
 from stoker.engines.placement import SlotPlacement
-from stoker.engines.response_events import ResponseEvents
 from stoker.ports import Checkpoint, EngineAnswer, EngineCall, EngineTraits
 
 DEFAULT_STALL_TIMEOUT_S = 120.0
@@ -185,15 +186,21 @@ class HttpEngine:
     def _answer(self, wire: Wire, outbound: Outbound, call: EngineCall) -> HttpAnswer:
         if not wire.content_type.startswith(EVENT_STREAM):
             return PlainAnswer(wire)
+        frames = Frames(wire, call.endpoint, mending=self._mending(call))
         if not outbound.is_assembled:
-            is_bare = self._dialect.wire.has_bare_response_events and call.endpoint == RESPONSES
-            events = ResponseEvents() if is_bare else None
-            return StreamedAnswer(wire, outbound, call.endpoint, events=events)
+            return StreamedAnswer(wire, outbound, frames)
         is_prefill_echoed = self._dialect.wire.is_prefill_echoed
         collected = CollectedAnswer(
-            wire, outbound, call.endpoint, is_prefill_echoed=is_prefill_echoed
+            wire, outbound, frames, call.endpoint, is_prefill_echoed=is_prefill_echoed
         )
         return collected if call.is_collected else GatheredAnswer(collected)
+
+    def _mending(self, call: EngineCall) -> Mending | None:
+        if not self._dialect.wire.are_events_mended:
+            return None
+        if call.endpoint == RESPONSES:
+            return ResponseEvents()
+        return MessageEvents(call.request_id) if call.endpoint == MESSAGES else None
 
     async def _abort(self, id: RequestId) -> None:
         # The engine may be gone, and then there is nothing left to abort.

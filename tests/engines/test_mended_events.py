@@ -2,7 +2,7 @@
 
 import json
 
-from stoker.engines.response_events import ResponseEvents
+from stoker.engines.mended_events import MessageEvents, ResponseEvents
 
 
 def frame(data: str) -> bytes:
@@ -29,7 +29,7 @@ def test_items_and_their_parts_are_numbered_in_the_order_in_which_they_come():
         '{"type":"response.completed","response":{"id":"r"}}',
     ]
 
-    assert [numbers(events.numbered(frame(data))) for data in given] == [
+    assert [numbers(*events.mended(frame(data))) for data in given] == [
         (0, None, None),
         (1, 0, None),
         (2, 0, 0),
@@ -46,9 +46,23 @@ def test_items_and_their_parts_are_numbered_in_the_order_in_which_they_come():
 def test_the_rest_of_a_frame_stays_byte_for_byte():
     data = '{"type":"response.created","response":{"x": 1.50}}'
 
-    numbered = ResponseEvents().numbered(frame(data))
+    [numbered] = ResponseEvents().mended(frame(data))
 
     assert numbered == frame('{"sequence_number":0,' + data[1:])
+
+
+def test_a_message_without_a_beginning_gets_one_and_only_one():
+    block = frame('{"type":"content_block_start","index":0}')
+    begun = frame('{"type":"message_start","message":{}}')
+    missing, whole = MessageEvents("req_1"), MessageEvents("req_2")
+
+    assert missing.mended(b": ping\n\n") == [b": ping\n\n"]
+    first, second = missing.mended(block)
+    assert first.startswith(b"event: message_start\n")
+    assert b'"id":"req_1"' in first
+    assert second == block
+    assert missing.mended(block) == [block]
+    assert [whole.mended(one) for one in (begun, block)] == [[begun], [block]]
 
 
 def test_what_has_its_numbers_or_is_no_event_is_left_alone():
@@ -59,4 +73,4 @@ def test_what_has_its_numbers_or_is_no_event_is_left_alone():
         b": ping\n\n",
         b"data: [DONE]\n\n",
     ):
-        assert events.numbered(untouched) == untouched
+        assert events.mended(untouched) == [untouched]
