@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from stoker.memories.recall.filters import Filters
 from stoker.memories.recall.fusion import Fused, Ranked, Weights
@@ -39,40 +41,47 @@ class Place:
 
 
 def places(
-    fused: Fused, supports: Iterable[tuple[int, int]], *, listed: frozenset[int], with_spans: bool
+    fused: Fused,
+    supports: Iterable[tuple[int, int]],
+    *,
+    listed: frozenset[int],
+    with_spans: bool,
+    limit: int,
 ) -> list[Place]:
-    """One for each span and each tile, best first.
+    """The best `limit`: one for each span and each tile.
 
     A span is shown by the best tile that was itself found (`listed`), by its own text otherwise;
     each tile once. With `with_spans` off, there are only tiles.
     """
-    of_tiles = {ranked.row: ranked for ranked in fused.tiles}
-    tiles_of: dict[int, list[Ranked]] = {}
-    spans_of: dict[int, list[int]] = {}
+    tiles_of: dict[int, list[int]] = defaultdict(list)
+    spans_of: dict[int, list[int]] = defaultdict(list)
     for tile, span in supports:
-        tiles_of.setdefault(span, []).append(of_tiles[tile])
-        spans_of.setdefault(tile, []).append(span)
+        if tile in listed or not with_spans:
+            tiles_of[span].append(tile)
+            spans_of[tile].append(span)
+    place_of_tile = {ranked.row: place for place, ranked in enumerate(fused.tiles)}
     shown: set[int] = set()
     found: list[Place] = []
     for ranked in fused.spans:
-        fit = [
-            tile
-            for tile in tiles_of.get(ranked.row, ())
-            if tile.row not in shown and (tile.row in listed or not with_spans)
-        ]
+        fit = [tile for tile in tiles_of.get(ranked.row, ()) if tile not in shown]
         if fit:
-            best = min(fit, key=lambda tile: (-tile.score, tile.row))
-            shown.add(best.row)
-            found.append(Place(best.row, ranked.row, ranked))
+            best = min(fit, key=place_of_tile.__getitem__)
+            shown.add(best)
+            found.append(Place(best, ranked.row, ranked))
         elif with_spans:
             found.append(Place(None, ranked.row, ranked))
-    best_span = {ranked.row: place for place, ranked in enumerate(fused.spans)}
-    for ranked in fused.tiles:
-        if ranked.row not in shown and (ranked.row in listed or not with_spans):
-            own = [span for span in spans_of.get(ranked.row, ()) if span in best_span]
-            nearest = min(own, key=lambda span: best_span[span], default=None)
-            found.append(Place(ranked.row, nearest, ranked))
-    return sorted(found, key=lambda place: -place.ranked.score)
+        if len(found) == limit:
+            break
+    alone = (
+        ranked
+        for ranked in fused.tiles
+        if ranked.row not in shown and (ranked.row in listed or not with_spans)
+    )
+    place_of_span = {ranked.row: place for place, ranked in enumerate(fused.spans)}
+    for ranked in islice(alone, limit):
+        nearest = min(spans_of.get(ranked.row, ()), key=place_of_span.__getitem__, default=None)
+        found.append(Place(ranked.row, nearest, ranked))
+    return sorted(found, key=lambda place: -place.ranked.score)[:limit]
 
 
 def hits(

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _LENGTH_MIN = 80
 """Rows per list. What is further down has less than an eighth of a first place's points."""
-_SPARE = 20
+_SPARE = 12
 """So many more hits than asked for are weighed against each other for repetition."""
 
 
@@ -82,10 +82,15 @@ def search(
     fused = fuse(found, weights)
     listed = frozenset(row for rows in found.tiles.values() for row in rows)
     with_spans = not request.kinds or VERBATIM in request.kinds
-    places = assemble.places(fused, found.supports, listed=listed, with_spans=with_spans)
-    if request.kinds and request.kinds <= {VERBATIM}:
-        places = [place for place in places if place.tile is None]
-    hits = assemble.hits(db, places[: request.limit + _SPARE], allowed, weights)
+    is_verbatim = request.kinds == {VERBATIM}
+    places = assemble.places(
+        fused,
+        found.supports,
+        listed=frozenset() if is_verbatim else listed,
+        with_spans=with_spans,
+        limit=request.limit + _SPARE,
+    )
+    hits = assemble.hits(db, places, allowed, weights)
     return SearchAnswer(
         tuple(_chosen(hits, request, weights)),
         lists=(*found.spans, *found.tiles),
