@@ -126,6 +126,8 @@ def _without_double(root: str) -> str:
     return root[:-1] if is_doubled else root
 
 
+# A new statement meets the same neighbours again and again: these forms cost more than comparing.
+@lru_cache(maxsize=16_384)
 def canonical(statement: str) -> str:
     """The form in which two statements are the same one: no case, no punctuation, no articles."""
     return " ".join(word for word in words(statement) if word not in {"a", "an", "the"})
@@ -145,10 +147,12 @@ def similarity(one: str, other: str) -> float:
     return (_dice(_trigrams(one), _trigrams(other)) + _dice(_stems(one), _stems(other))) / 2
 
 
+@lru_cache(maxsize=16_384)
 def _stems(text: str) -> frozenset[str]:
     return frozenset(content_words(text))
 
 
+@lru_cache(maxsize=16_384)
 def _trigrams(text: str) -> frozenset[str]:
     padded = f"  {canonical(text)} "
     return frozenset(padded[index : index + 3] for index in range(len(padded) - 2))

@@ -40,10 +40,11 @@ class Merging:
         `near`: for each active tile of the effect, those whose vectors are nearest.
         """
         fresh = [new.tile for new in effect.tiles if new.status is Status.ACTIVE]
-        known = [
-            await self._store.candidates(tile, near[place] if near else ())
-            for place, tile in enumerate(fresh)
-        ]
+        if not fresh:
+            return effect
+        known = await self._store.candidates(
+            [(tile, near[place] if near else ()) for place, tile in enumerate(fresh)]
+        )
         decisions = await asyncio.to_thread(_decide, fresh, known)
         links = [link for decision in decisions for link in decision.links]
         judgements: list[NewStage] = []

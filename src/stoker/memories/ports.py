@@ -119,8 +119,10 @@ class MemoryStore(Protocol):
     async def tiles(self, ids: Sequence[TileId]) -> list[Tile]:
         """Tiles by id, in the order of the ids; those that were erased are left out."""
 
-    async def candidates(self, tile: Tile, near: Sequence[TileId]) -> list[Tile]:
-        """Tiles that it may say the same as, or replace: by entity, by words, and those `near`."""
+    async def candidates(self, asked: Sequence[tuple[Tile, Sequence[TileId]]]) -> list[list[Tile]]:
+        """For each tile those that it may say the same as, or replace: by entity, by words, and
+        those that are given as near.
+        """
 
     async def get_tile(self, id: TileId) -> TileView:
         """A tile, its log, and the words that it rests on. Raises `NotFound`."""

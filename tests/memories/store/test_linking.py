@@ -99,8 +99,7 @@ async def test_candidates_share_an_entity_or_words_or_are_near(store, pair):
     await store.add_tile(far, now=7.0)
     asked = tile("Ada left Paris").tile
 
-    by_words = await store.candidates(asked, ())
-    by_vector = await store.candidates(asked, [far.tile.id])
+    by_words, by_vector = await store.candidates([(asked, ()), (asked, [far.tile.id])])
 
     assert {one.id for one in by_words} == {first.tile.id, second.tile.id}
     assert far.tile.id in {one.id for one in by_vector}

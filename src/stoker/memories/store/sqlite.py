@@ -182,8 +182,10 @@ class SqliteMemoryStore:
     async def tiles(self, ids: Sequence[TileId]) -> list[Tile]:
         return await self.read(lambda db: reads.tiles(db, ids))
 
-    async def candidates(self, tile: Tile, near: Sequence[TileId]) -> list[Tile]:
-        return await self.read(lambda db: linking.candidates(db, tile, near))
+    async def candidates(self, asked: Sequence[tuple[Tile, Sequence[TileId]]]) -> list[list[Tile]]:
+        return await self.read(
+            lambda db: [linking.candidates(db, tile, near) for tile, near in asked]
+        )
 
     async def get_tile(self, id: TileId) -> TileView:
         return await self.read(lambda db: reads.tile(db, id))
