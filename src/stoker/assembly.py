@@ -23,6 +23,7 @@ from stoker.runtime.host import Host
 from stoker.runtime.housekeeping import Housekeeping
 from stoker.runtime.ids import Ids
 from stoker.runtime.leases import Leases
+from stoker.runtime.loop_lag import LoopLag
 from stoker.runtime.model_router import Destination, ModelRouter
 from stoker.runtime.one_box import OneBox
 from stoker.runtime.recorder import EventLog
@@ -52,6 +53,7 @@ class Assembly:
         self._store = store
         self._host = host or Host(*(setup.engine for setup in setups.values()))
         self.ids = Ids(clock)
+        self.loop_lag = LoopLag()
         self.waiters = Waiters(store, clock)
         self.engines = {
             name: EngineParts(
@@ -117,7 +119,9 @@ class Assembly:
         async with asyncio.TaskGroup() as tasks:
             loops = [loop for one in self.engines.values() for loop in await one.start_loops(tasks)]
             loops += [
-                tasks.create_task(self._box.watch_host(self._host), name="watch host"),
+                tasks.create_task(
+                    self._box.watch_host(self._host, self.loop_lag), name="watch host"
+                ),
                 tasks.create_task(self.housekeeping.run(), name="housekeeping"),
                 tasks.create_task(self.batches.run(), name="batches"),
             ]

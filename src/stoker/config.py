@@ -57,6 +57,9 @@ class ServerConfig:
     for dead; what goes wrong after the first one is told inside the stream. 0 sends none."""
     drain_timeout_s: Seconds = 30.0
     """How long running P0 and P1 requests may take to finish on shutdown."""
+    vllm_metrics: bool = False
+    """Show the queue, what runs and the KV cache under vLLM's names in `/metrics` too, for routers
+    that know no others."""
 
 
 @dataclass(frozen=True, slots=True)

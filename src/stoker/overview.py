@@ -54,6 +54,8 @@ class FabricSnapshot:
     key_refusals: Mapping[str, int]
     """Requests and jobs refused for a limit of their API key, by limit."""
     uptime_s: float
+    loop_lag_s: float | None
+    """The longest that the event loop was late, lately."""
 
     @property
     def scheduler(self) -> Snapshot:
@@ -103,6 +105,7 @@ class Overview:
             batches=parts.batches.counts,
             key_refusals=self._refused,
             uptime_s=now - self._opened_at,
+            loop_lag_s=parts.loop_lag.worst_s,
         )
 
     async def explain(self, id: str) -> Story:

@@ -8,7 +8,9 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from stoker.api.metrics import DURATION, FAMILIES, FIRST_TOKEN, HISTOGRAM_LABELS
+from stoker.api.histograms import DISTRIBUTIONS, HISTOGRAM_LABELS
+from stoker.api.metrics import FAMILIES
+from stoker.api.model_server_metrics import VLLM_FAMILIES
 from stoker.config import Key, describe
 
 _CONFIGURATION = """\
@@ -42,6 +44,19 @@ that [the HTTP page](http.md) names.
 """
 
 
+_AS_VLLM = """
+`process_*` are the usual ones of this process: CPU seconds, RAM, open files, its start.
+
+## As vLLM says it
+
+With `server.vllm_metrics`, for routers that know no other names:
+[Monitoring](../guides/monitoring.md).
+
+| Metric | Type | Labels | Meaning |
+|---|---|---|---|
+"""
+
+
 def configuration_page() -> str:
     """docs/reference/configuration.md."""
     sections: dict[str, list[Key]] = {}
@@ -56,10 +71,13 @@ def metrics_page() -> str:
         _metric_row(family.name, family.kind, family.all_labels, family.help) for family in FAMILIES
     ]
     rows += [
-        _metric_row(name, "histogram", HISTOGRAM_LABELS, help)
-        for name, help in (FIRST_TOKEN, DURATION)
+        _metric_row(one.name, "histogram", HISTOGRAM_LABELS, one.help) for one in DISTRIBUTIONS
     ]
-    return _METRICS + "".join(sorted(rows))
+    as_vllm = [
+        _metric_row(family.name, family.kind, family.all_labels, family.help)
+        for family in VLLM_FAMILIES
+    ]
+    return _METRICS + "".join(sorted(rows)) + _AS_VLLM + "".join(as_vllm)
 
 
 def write(folder: Path) -> None:

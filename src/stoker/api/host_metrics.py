@@ -14,6 +14,13 @@ def _levels(snapshot: FabricSnapshot) -> Iterator[Sample]:
         yield (level.value,), float(level is snapshot.scheduler.guard.level)
 
 
+def _floors(snapshot: FabricSnapshot) -> Iterator[Sample]:
+    floors = snapshot.scheduler.guard.floors
+    yield ("hold",), floors.hold
+    yield ("shed",), floors.shed
+    yield ("hard",), floors.hard
+
+
 def _psi(snapshot: FabricSnapshot) -> Iterator[Sample]:
     percent = snapshot.scheduler.host.psi_full_percent
     return known(None if percent is None else percent / 100)
@@ -35,11 +42,19 @@ HOST_FAMILIES = (
         lambda snapshot: known(snapshot.scheduler.host.ram_available_bytes),
     ),
     BoxFamily(
+        "stoker_host_ram_total_bytes",
+        "gauge",
+        "RAM of the host.",
+        (),
+        lambda snapshot: known(snapshot.scheduler.host.ram_total_bytes),
+    ),
+    BoxFamily(
         "stoker_host_ram_floor_bytes",
         "gauge",
-        "Available RAM below which nothing but P0 starts freely, on this host.",
-        (),
-        lambda snapshot: known(snapshot.scheduler.guard.floors.hold),
+        "Available RAM below which the guard holds (`hold`), takes jobs back (`shed`: about to "
+        "be there; `hard`: at once).",
+        ("level",),
+        _floors,
     ),
     BoxFamily(
         "stoker_host_ram_slope_bytes_per_second",

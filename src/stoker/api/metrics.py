@@ -7,17 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from prometheus_client import CollectorRegistry, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from stoker.api.histograms import Histograms
 from stoker.api.host_metrics import HOST_FAMILIES
 from stoker.api.metric_family import BoxFamily, Family, Sample, known
+from stoker.api.model_server_metrics import MODEL_SERVER_FAMILIES, VLLM_FAMILIES
 from stoker.api.optimizer_metrics import OPTIMIZER_FAMILIES
+from stoker.api.service_metrics import SERVICE_FAMILIES
 from stoker.api.tenant_metrics import TENANT_FAMILIES
 from stoker.core.work import Priority
 from stoker.fabric import EngineSnapshot, Fabric, FabricSnapshot
-from stoker.runtime.meter import Finished
 
 
 class Metrics:
@@ -26,42 +28,26 @@ class Metrics:
     def __init__(self, fabric: Fabric) -> None:
         self._fabric = fabric
         self._registry = CollectorRegistry()
-        self._collector = _SnapshotCollector()
+        is_vllm = fabric.config.server.vllm_metrics
+        self._collector = _SnapshotCollector([*FAMILIES, *(VLLM_FAMILIES if is_vllm else ())])
         self._registry.register(self._collector)
-        engines = fabric.engine_names
-        self._first_token = _histogram(self._registry, FIRST_TOKEN, _TTFT_BUCKETS, engines)
-        self._end = _histogram(self._registry, DURATION, _DURATION_BUCKETS, engines)
-        fabric.listen(self._observe)
+        ProcessCollector(registry=self._registry)
+        fabric.listen(Histograms(self._registry, fabric.engine_names).note)
 
     def exposition(self) -> bytes:
         """All metrics in Prometheus' text format."""
         self._collector.snapshot = self._fabric.snapshot()
         return generate_latest(self._registry)
 
-    def _observe(self, engine: str, finished: Finished) -> None:
-        self._end[engine, finished.priority].observe(finished.e2e_s)
-        if finished.ttft_s is not None:
-            self._first_token[engine, finished.priority].observe(finished.ttft_s)
-
-
-FIRST_TOKEN = (
-    "stoker_ttft_seconds",
-    "Time to first token (of an answer that is not streamed: to its whole), waiting included.",
-)
-DURATION = (
-    "stoker_request_seconds",
-    "Whole time of answered requests, waiting included.",
-)
-_TTFT_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1, 1.5, 2, 3, 5, 10, 20, 30, 60, 120)
-_DURATION_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1, 2, 4, 8, 15, 30, 60, 120, 300, 600, 1200)
-
 
 class _SnapshotCollector(Collector):
-    snapshot: FabricSnapshot | None = None
+    def __init__(self, families: Sequence[Family | BoxFamily]) -> None:
+        self._families = families
+        self.snapshot: FabricSnapshot | None = None
 
     def collect(self) -> Iterator[Metric]:
         """The families as of the snapshot; registration asks before there is one."""
-        for family in FAMILIES:
+        for family in self._families:
             yield _empty(family) if self.snapshot is None else _metric(family, self.snapshot)
 
 
@@ -75,24 +61,6 @@ def _metric(family: Family | BoxFamily, snapshot: FabricSnapshot) -> Metric:
 def _empty(family: Family | BoxFamily) -> CounterMetricFamily | GaugeMetricFamily:
     kind = CounterMetricFamily if family.kind == "counter" else GaugeMetricFamily
     return kind(family.name, family.help, labels=family.all_labels)
-
-
-HISTOGRAM_LABELS = ("engine", "priority")
-
-
-def _histogram(
-    registry: CollectorRegistry,
-    named: tuple[str, str],
-    buckets: tuple[float, ...],
-    engines: Sequence[str],
-) -> dict[tuple[str, Priority], Histogram]:
-    histogram = Histogram(*named, HISTOGRAM_LABELS, registry=registry, buckets=buckets)
-    # Resolved once: `labels()` takes a lock and a lookup, and this is the hot path.
-    return {
-        (engine, priority): histogram.labels(engine, priority.label)
-        for engine in engines
-        for priority in Priority
-    }
 
 
 # ---------------------------------------------------------------------------- the readings
@@ -385,5 +353,7 @@ FAMILIES = (
     ),
     *HOST_FAMILIES,
     *OPTIMIZER_FAMILIES,
+    *SERVICE_FAMILIES,
     *TENANT_FAMILIES,
+    *MODEL_SERVER_FAMILIES,
 )

@@ -144,6 +144,8 @@ def _class_document(view: ClassView) -> dict[str, Any]:
         "running": view.running,
         "oldest_wait_s": view.oldest_wait_s,
         "places": _plain(view.places),
+        "prompt_tokens_total": view.prompt_tokens_total,
+        "output_tokens_total": view.output_tokens_total,
         "blocked_by": explanation_document(view.blocked_by),
     }
 

@@ -25,6 +25,9 @@ class ClassView:
     blocked_by: Explanation | None
     """Why the head of this class waits; `None` when nobody waits."""
     places: PlacesView
+    prompt_tokens_total: int
+    """Useful tokens since the start: what is computed twice counts once."""
+    output_tokens_total: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -128,6 +128,8 @@ def _class_view(state: State, priority: Priority, at: float) -> ClassView:
         oldest_wait_s=None if head is None else at - head.since,
         blocked_by=None if head is None else _why_waiting(state, head, 0, at),
         places=state.places.view(priority),
+        prompt_tokens_total=state.meter.prompt_tokens_total[priority],
+        output_tokens_total=state.meter.output_tokens_total[priority],
     )
 
 

@@ -119,6 +119,9 @@ class WindowMeter:
         self._session_tokens: OrderedDict[str, int] = OrderedDict()
         self.bound: list[Reason | None] = [None, None, None]
         """Per class, why its next request has not started; `None` = nobody waits."""
+        self.prompt_tokens_total = [0, 0, 0]
+        """Per class, all that windows have counted since the start."""
+        self.output_tokens_total = [0, 0, 0]
 
     def is_at(self, at: float) -> bool:
         """Whether the integrals run up to `at` already: many events come at one instant."""
@@ -149,11 +152,13 @@ class WindowMeter:
 
     def note_output(self, priority: Priority, tokens: int) -> None:
         self._sums[priority].output_tokens += tokens
+        self.output_tokens_total[priority] += tokens
 
     def note_prompt(self, running: Running) -> None:
         """Its prompt has been read: count what of it is new."""
-        request = running.request
-        self._sums[request.priority].prompt_tokens += self._new_prompt_tokens(running)
+        priority, tokens = running.request.priority, self._new_prompt_tokens(running)
+        self._sums[priority].prompt_tokens += tokens
+        self.prompt_tokens_total[priority] += tokens
 
     def note_left(self, running: Running, event: Left) -> None:
         """A run is over. Its tokens count if its text is kept: finished, or preempted."""

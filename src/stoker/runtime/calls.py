@@ -93,13 +93,17 @@ class Calls:
                     yield metered
                     if metered.is_ended:
                         permit.finished(_own_usage(answer.usage, call.checkpoint))
-                        self._note(permit, arrived_at)
+                        self._note(permit, arrived_at, is_stream=metered.is_stream)
             except (EngineUnreachable, EngineInterrupted):
                 self._monitor.doubt()
                 raise
 
-    def _note(self, permit: Permit, arrived_at: float) -> None:
+    def _note(self, permit: Permit, arrived_at: float, *, is_stream: bool) -> None:
         now, first = self._clock.monotonic(), permit.first_token_at
+        itl_s = None
+        if is_stream and first is not None and permit.usage is not None:
+            gaps = permit.usage.output_tokens - 1
+            itl_s = (now - first) / gaps if gaps > 0 else None
         self._monitor.note_completed()
         self._meter.note(
             Finished(
@@ -109,6 +113,7 @@ class Calls:
                 ttft_s=None if first is None else first - arrived_at,
                 e2e_s=now - arrived_at,
                 usage=permit.usage,
+                itl_s=itl_s,
             )
         )
 

@@ -26,6 +26,8 @@ class Finished:
     """From arrival here to the first token: waiting included."""
     e2e_s: float
     usage: Usage | None
+    itl_s: float | None = None
+    """Mean time between its output tokens; `None` where they did not come one by one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,9 @@ class ClassMeter:
     """Since the start."""
     ttft_p50_s: float | None
     ttft_p95_s: float | None
+    itl_p50_s: float | None
+    itl_p95_s: float | None
+    """Between two output tokens of an answer, on its average."""
     prompt_tokens_per_s: float
     output_tokens_per_s: float
     """Of requests that finished in the last minute."""
@@ -60,11 +65,14 @@ class Meter:
     def of(self, priority: Priority, now: float) -> ClassMeter:
         recent = [f for f in self._recent[priority] if now - f.at <= WINDOW_S]
         ttfts = sorted(f.ttft_s for f in recent if f.ttft_s is not None)
+        itls = sorted(f.itl_s for f in recent if f.itl_s is not None)
         usages = [f.usage for f in recent if f.usage is not None]
         return ClassMeter(
             completed=self._completed[priority],
             ttft_p50_s=percentile(ttfts, 0.50),
             ttft_p95_s=percentile(ttfts, 0.95),
+            itl_p50_s=percentile(itls, 0.50),
+            itl_p95_s=percentile(itls, 0.95),
             prompt_tokens_per_s=sum(u.prompt_tokens for u in usages) / WINDOW_S,
             output_tokens_per_s=sum(u.output_tokens for u in usages) / WINDOW_S,
         )

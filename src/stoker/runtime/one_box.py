@@ -16,6 +16,7 @@ from stoker.core.views import waits_for_ram
 from stoker.core.work import Priority
 from stoker.ports import Clock, HostReader
 from stoker.runtime.dispatcher import Dispatcher
+from stoker.runtime.loop_lag import LoopLag
 
 HOST_EVERY_S = 1.0
 
@@ -33,11 +34,13 @@ class OneBox:
         for member in self._members if len(self._members) > 1 else ():
             member.dispatcher.on_told(partial(self._changed, member))
 
-    async def watch_host(self, host: HostReader) -> None:
+    async def watch_host(self, host: HostReader, lag: LoopLag) -> None:
         """Read the host once a second, for all of them, until cancelled."""
         while True:
             self.host_sampled(await host.read())
+            began_at = self._clock.monotonic()
             await asyncio.sleep(HOST_EVERY_S)
+            lag.note(self._clock.monotonic() - began_at, wanted_s=HOST_EVERY_S)
 
     def host_sampled(self, sample: HostSample) -> None:
         """Tell all, at one instant and with one count, so that all guards judge alike."""
