@@ -249,3 +249,12 @@ async def test_what_was_said_in_the_time_that_a_question_names_comes_first(store
 
     assert (await found(recall, "herons in September 2020"))[0].endswith("trip 1")
     assert (await found(recall, "herons in April 2022"))[0].endswith("trip 0")
+
+
+async def test_a_word_that_an_import_brings_is_found_at_once(store, recall):
+    await imported(store, document("a.txt", *(f"rowing {number}" for number in range(100))))
+    assert "herons" not in " ".join(await found(recall, "herons", limit=100))
+
+    await imported(store, document("b.txt", HERONS))
+
+    assert (await found(recall, "herons"))[0] == HERONS

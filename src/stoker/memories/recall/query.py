@@ -15,7 +15,7 @@ _WORDS_MAX = 64
 """A query of a page's length is cut here: nobody's question is longer."""
 _TERMS_MIN = 3
 _TERMS_MAX = 16
-_POSTINGS_MAX = 24_000
+_POSTINGS_MAX = 10_000
 """Rows that the text index may have to score. At a million rows, each thousand costs 0.5 ms."""
 
 

@@ -15,6 +15,7 @@ from stoker.memories.recall import embedding
 from stoker.memories.recall.embedders import Embedder, of_model
 from stoker.memories.recall.fusion import Weights
 from stoker.memories.recall.hits import SearchAnswer, SearchRequest
+from stoker.memories.recall.lists import TermCounts
 from stoker.memories.recall.query import Stemmer
 from stoker.memories.recall.search import Model, Terms, look_up, search
 from stoker.memories.tiles import TileId
@@ -89,6 +90,7 @@ class Recall:
         self._weights = weights or Weights()
         self._find_old = find_old
         self._stemmer = Stemmer()
+        self._counts = TermCounts()
         self._shelf: _Shelf | None = None
         self._old: list[_Shelf] = []
         self._unreadable: list[str] = []
@@ -123,7 +125,9 @@ class Recall:
 
     async def search(self, request: SearchRequest, *, now: float) -> SearchAnswer:
         """The best hits for a question. Raises `StoreError`."""
-        terms = await self._store.read(lambda db: look_up(db, request.query, self._stemmer))
+        terms = await self._store.read(
+            lambda db: look_up(db, request.query, self._stemmer, self._counts)
+        )
         shelves = self._shelves()
         queries = [await _as_query(shelf, terms) for shelf in shelves]
 

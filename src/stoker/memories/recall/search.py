@@ -52,16 +52,21 @@ class Model:
     query: Vectors
 
 
-def look_up(db: sqlite3.Connection, text: str, stemmer: Stemmer) -> Terms:
+def look_up(db: sqlite3.Connection, text: str, stemmer: Stemmer, counts: lists.TermCounts) -> Terms:
     """Take a question apart and count its words."""
     query = parse(text)
+    spans, tiles = db.execute(
+        "SELECT (SELECT coalesce(max(seq), 0) FROM spans),"
+        " (SELECT coalesce(max(seq), 0) FROM tiles)"
+    ).fetchone()
+    counts.begin(spans + tiles)
     stems = dict(zip(query.words, stemmer.stems(query.words), strict=True))
     return Terms(
         query,
         stems,
-        {word: lists.rows_with(db, "span_terms", stem) for word, stem in stems.items()},
-        {word: lists.rows_with(db, "tile_terms", stem) for word, stem in stems.items()},
-        db.execute("SELECT coalesce(max(seq), 0) FROM spans").fetchone()[0],
+        {word: counts.rows_with(db, "span_terms", stem) for word, stem in stems.items()},
+        {word: counts.rows_with(db, "tile_terms", stem) for word, stem in stems.items()},
+        spans,
     )
 
 
@@ -76,13 +81,13 @@ def search(
 ) -> SearchAnswer:
     """The best hits. `models` may be empty: then text alone decides."""
     allowed = filters(request)
+    with_spans = not request.kinds or VERBATIM in request.kinds
+    is_verbatim = request.kinds == {VERBATIM}
     length = max(_LENGTH_MIN, 2 * request.limit)
-    found = _find(db, terms, models, allowed, length)
+    found = _find(db, terms, models, allowed, length, with_spans=with_spans)
     found = _with_period(db, found, request.query, allowed, now)
     fused = fuse(found, weights)
     listed = frozenset(row for rows in found.tiles.values() for row in rows)
-    with_spans = not request.kinds or VERBATIM in request.kinds
-    is_verbatim = request.kinds == {VERBATIM}
     places = assemble.places(
         fused,
         found.supports,
@@ -105,6 +110,8 @@ def _find(
     models: Sequence[Model],
     allowed: Filters,
     length: int,
+    *,
+    with_spans: bool,
 ) -> Lists:
     spans: dict[str, Sequence[int]] = {}
     tiles: dict[str, Sequence[int]] = {}
@@ -125,7 +132,8 @@ def _find(
             )
     rows_of_spans = sorted({row for rows in spans.values() for row in rows})
     rows_of_tiles = sorted({row for rows in tiles.values() for row in rows})
-    pairs = lists.supports(db, rows_of_tiles, rows_of_spans, allowed)
+    # Where verbatim text is shown, a statement that nobody found does not take its place.
+    pairs = lists.supports(db, rows_of_tiles, () if with_spans else rows_of_spans, allowed)
     all_spans = sorted({*rows_of_spans, *(span for _, span in pairs)})
     return Lists(spans, tiles, pairs, lists.sessions(db, all_spans))
 
