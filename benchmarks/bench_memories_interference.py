@@ -3,7 +3,8 @@
 `python benchmarks/bench_memories_interference.py` runs the embedded engine under the same load in
 three arms: P0 chats at random moments beside a backlog of P2 jobs, without an import; with one; and
 with a peer's way of ingesting, 32 extraction calls at once straight to the engine. Rounds of the
-arms follow each other in turn, so that what else the machine does meets all of them.
+arms follow each other in turn, so that what else the machine does meets all of them. With
+`--scripted` the engine is one of fixed timing in this process: then only Stoker's part is measured.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ import random
 import statistics
 import tempfile
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,12 +23,16 @@ import aiohttp
 import click
 import msgspec
 
-from stoker.config import Config, EngineConfig, MemoriesConfig
-from stoker.core.work import JobId
+from stoker.config import Config, EngineConfig
+from stoker.core.work import JobId, Priority, RequestId
 from stoker.fabric import Fabric
 from stoker.memories.extract import SMALL, Line, request
 from stoker.memories.ports import TENANT
-from stoker.ports import Addressed
+from stoker.memories_parts import build_memory_store
+from stoker.ports import Addressed, EngineCall
+from stoker.runtime.clock import SystemClock
+from stoker.testing.fake_engine import FakeEngine, FakeTiming
+from stoker.wiring import build_store
 
 ROOT = Path(__file__).parents[1]
 PEER_CALLS = 32
@@ -59,10 +66,11 @@ class Arm:
 @click.option("--seconds", default=60.0, show_default=True, help="Of each arm in each round.")
 @click.option("--every", default=4.0, show_default=True, help="Mean seconds between chats.")
 @click.option("--seed", default=1, show_default=True)
-def main(rounds: int, seconds: float, every: float, seed: int) -> None:
+@click.option("--scripted", is_flag=True, help="An engine of fixed timing.")
+def main(rounds: int, seconds: float, every: float, seed: int, *, scripted: bool) -> None:
     """Run the arms in turn and compare."""
     arms = [Arm("without an import"), Arm("with an import"), Arm("32 direct calls")]
-    asyncio.run(_run(arms, rounds, seconds, every, random.Random(seed)))
+    asyncio.run(_run(arms, rounds, seconds, every, random.Random(seed), is_scripted=scripted))
     print(
         "| arm | chats | TTFT p50 ms | p99 ms | p50 to without | p99 to without"
         " | P2 tokens/s | to without | extractions |"
@@ -73,24 +81,43 @@ def main(rounds: int, seconds: float, every: float, seed: int) -> None:
 
 
 async def _run(
-    arms: list[Arm], rounds: int, seconds: float, every: float, chance: random.Random
+    arms: list[Arm],
+    rounds: int,
+    seconds: float,
+    every: float,
+    chance: random.Random,
+    *,
+    is_scripted: bool,
 ) -> None:
     for number in range(rounds):
         # The same moments in every arm of a round.
         gaps = [chance.expovariate(1 / every) for _ in range(int(4 * seconds / every))]
         for arm in arms:
             with tempfile.TemporaryDirectory() as folder:
-                await _round(arm, Path(folder), seconds, gaps)
+                await _round(arm, Path(folder), seconds, gaps, is_scripted=is_scripted)
             print(f"round {number + 1}, {arm.name}: {len(arm.ttft_ms)} chats", flush=True)
 
 
-async def _round(arm: Arm, data: Path, seconds: float, gaps: list[float]) -> None:
-    config = Config(
-        data=data,
-        engine=EngineConfig(embedded_slots=8, embedded_threads=1),
-        memories=MemoriesConfig(embedder="auto"),
-    )
-    async with Fabric.open(config) as fabric:
+@asynccontextmanager
+async def _served(data: Path, *, is_scripted: bool) -> AsyncIterator[Fabric]:
+    config = Config(data=data, engine=EngineConfig(embedded_slots=8, embedded_threads=1))
+    if not is_scripted:
+        async with Fabric.open(config) as fabric:
+            yield fabric
+        return
+    timing = FakeTiming(prefill_s_per_token=0.0005, decode_s=0.02, decode_s_per_sequence=0.002)
+    engine = FakeEngine(slots=8, natural_tokens=_JOB_TOKENS, timing=timing)
+    store, memories = build_store(config), build_memory_store(config)
+    async with Fabric.assemble(
+        config, engine=engine, store=store, clock=SystemClock(), memories=memories
+    ) as fabric:
+        yield fabric
+
+
+async def _round(
+    arm: Arm, data: Path, seconds: float, gaps: list[float], *, is_scripted: bool
+) -> None:
+    async with _served(data, is_scripted=is_scripted) as fabric:
         await fabric.wait_ready()
         async with asyncio.TaskGroup() as tasks:
             background = [tasks.create_task(_backlog(fabric))]
@@ -166,8 +193,11 @@ async def _begin_import(fabric: Fabric) -> None:
 async def _peer(fabric: Fabric, arm: Arm, worker: int) -> None:
     """One of 32 workers that extract by themselves, as memory servers do today."""
     engine = fabric.engine
-    assert isinstance(engine, Addressed)
     texts = await asyncio.to_thread(_texts)
+    if isinstance(engine, FakeEngine):
+        await _peer_of_script(engine, texts, arm, worker)
+        return
+    assert isinstance(engine, Addressed)
     async with aiohttp.ClientSession() as session:
         number = worker
         while True:
@@ -180,6 +210,18 @@ async def _peer(fabric: Fabric, arm: Arm, worker: int) -> None:
             ) as response:  # fmt: skip
                 await response.read()
             arm.extractions += 1
+
+
+async def _peer_of_script(engine: FakeEngine, texts: list[str], arm: Arm, worker: int) -> None:
+    number = worker
+    while True:
+        body = msgspec.json.encode(request([Line("s", texts[number % len(texts)])], variant=SMALL))
+        call = EngineCall(RequestId(f"peer-{number}"), "/v1/chat/completions", body, Priority.P1)
+        async with engine.send(call) as answer:
+            async for _ in answer.chunks():
+                pass
+        number += PEER_CALLS
+        arm.extractions += 1
 
 
 def _texts() -> list[str]:

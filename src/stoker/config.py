@@ -117,9 +117,13 @@ class MemoriesConfig:
     with the packaged model, and with a context below 4096 tokens."""
     extract_assistants: bool = False
     """Take what an assistant said at its word. Otherwise only what its user confirmed."""
-    embedder: Literal["auto", "static", "minilm", "off"] = "auto"
+    embedder: Literal["auto", "static", "minilm", "engine", "off"] = "auto"
     """What turns text into vectors: a small static model (`auto` takes it where it is installed), a
-    better and slower one, or nothing, so that words alone are searched."""
+    better and slower one, the engine's `/v1/embeddings` as background work, or nothing, so that
+    words alone are searched. After a change everything gets new vectors in the background; until
+    then the old ones are read beside them."""
+    embedding_model: str | None = None
+    """With `embedder = "engine"`: the model to embed with; `engine.model` when not set."""
     allow_paths: bool = False
     """Let clients on this machine import files by their path on it, without sending them."""
     jobs_ahead_max: Count = 256

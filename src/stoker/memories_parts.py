@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Sequence
 from contextlib import asynccontextmanager
 
 import structlog
@@ -13,6 +13,7 @@ from stoker.config import Config, MemoriesConfig
 from stoker.core.errors import ConfigError, Conflict, NotFound
 from stoker.core.work import JobId
 from stoker.engine_config import EngineConfig
+from stoker.engine_embeddings import EngineVectors
 from stoker.memories.ports import TENANT, BackgroundJobs, NewWork
 from stoker.memories.recall.embedders import STATIC, Embedder, packaged
 from stoker.memories.recall.recall import Recall
@@ -48,39 +49,56 @@ async def remembering(
     await store.open()
     try:
         settings = settings_of(config)
-        recall = Recall(store, config.data, embedder_of(config))
-        await recall.open()
+        # Reading a model's table takes half a second, in which others may be served.
+        embedder = await asyncio.to_thread(embedder_of, config)
+        handler = Remembering(store, settings, Recall(store, config.data, embedder))
+        await handler.recall.open()
         try:
-            handler = Remembering(store, settings, recall)
             memories = Memories(store, FabricJobs(parts, jobs), clock, settings, handler)
             parts.housekeeping.before_prune(memories.collect)
-            async with _running(memories):
+            loops = [memories.run()]
+            if config.memories.embedder == "engine":
+                vectors = EngineVectors(parts, jobs, clock)
+                loops.append(_embed_by_engine(config, store, handler, vectors))
+            async with _running(*loops):
                 yield memories
         finally:
-            await recall.close()
+            await handler.recall.close()
     finally:
         await store.close()
 
 
 @asynccontextmanager
-async def _running(memories: Memories) -> AsyncGenerator[None]:
+async def _running(*loops: Coroutine[None, None, None]) -> AsyncGenerator[None]:
     error: Exception | None = None
     async with asyncio.TaskGroup() as tasks:
-        loop = tasks.create_task(memories.run(), name="memories")
+        running = [tasks.create_task(loop, name="memories") for loop in loops]
         try:
             yield
         except Exception as caught:  # noqa: BLE001 - the caller's own; raised again below
             error = caught
         finally:
-            loop.cancel()
+            for task in running:
+                task.cancel()
     if error is not None:  # as it was, not wrapped in the group's
         raise error
+
+
+async def _embed_by_engine(
+    config: Config, store: SqliteMemoryStore, handler: Remembering, vectors: EngineVectors
+) -> None:
+    """Search by words until the engine is there and has said how long its vectors are."""
+    model = config.memories.embedding_model or config.engine.model or ""
+    recall = Recall(store, config.data, await vectors.connect(model))
+    await recall.open()
+    before, handler.recall = handler.recall, recall
+    await before.close()
 
 
 def embedder_of(config: Config) -> Embedder | None:
     """The embedder that is wanted. Raises `ConfigError` for one that is not installed."""
     name = config.memories.embedder
-    if name == "off":
+    if name in {"off", "engine"}:  # the engine's comes later, when the engine is there
         return None
     if name != "auto":
         return packaged(name)

@@ -23,7 +23,8 @@ _LINE = re.compile(r"^\[(\d+)\] (.*)$", re.MULTILINE)
 
 def lines_of(call: EngineCall) -> list[tuple[int, str]]:
     """The numbered lines that an extraction asks about."""
-    text = json.loads(call.body)["messages"][-1]["content"].split("<text>")[-1]
+    messages = json.loads(call.body).get("messages", [{"content": ""}])
+    text = messages[-1]["content"].split("<text>")[-1]
     return [(int(number), line) for number, line in _LINE.findall(text)]
 
 

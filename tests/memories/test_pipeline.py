@@ -1,7 +1,9 @@
 """From bytes to tiles: as jobs of a real fabric, with a model that is scripted."""
 
+import asyncio
 import json
 
+from stoker.memories.recall.hits import SearchRequest
 from stoker.memories.records import DocumentStatus, StageState
 from stoker.memories.tiles import Status
 from tests.memories.scripted import lines_of, parrot, remember, served
@@ -221,3 +223,23 @@ async def test_a_judge_is_asked_what_code_leaves_open_and_is_honoured(tmp_path):
 
     assert view.work.by_state == {StageState.DONE: 2}
     assert stats.tiles == {Status.ACTIVE: 1, Status.MERGED: 1}
+
+
+async def test_the_engine_can_embed_what_is_imported_as_background_work(tmp_path):
+    async with served(tmp_path, embedder="engine", embedding_model="fake-model") as fabric:
+        await remember(fabric, NOTES)
+        async with asyncio.timeout(20):
+            while await vectors(fabric) < 5:  # noqa: ASYNC110 - three passages, two tiles
+                await asyncio.sleep(0.05)
+        answer = await fabric.memories.search(SearchRequest("harbour"))
+        [job, *_] = [job for job in await fabric.jobs.list_jobs() if "embed" in job.endpoint]
+
+    assert answer.models == ("engine:fake-model",)
+    assert job.tenant == "stoker:memories"
+
+
+async def vectors(fabric) -> int:
+    def count(db):
+        return db.execute("SELECT count(*) FROM embeddings").fetchone()[0]
+
+    return await fabric.memories.store.read(count)

@@ -42,6 +42,8 @@ class FakeRequest:
     output_tokens: int
     finish_reason: str
     is_resumable: bool
+    inputs: int = 1
+    """Texts to embed."""
 
     @property
     def is_chat(self) -> bool:
@@ -72,6 +74,7 @@ def parse(endpoint: str, body: bytes, *, natural_tokens: int, context_tokens: in
         is_resumable=endpoint not in TYPED
         and not (_STRUCTURED & fields.keys())
         and fields.get("n", 1) == 1,
+        inputs=len(fields["input"]) if isinstance(fields.get("input"), list) else 1,
     )
 
 
@@ -126,10 +129,13 @@ def closing_frames(request: FakeRequest, answer: bytes, *, usage: Usage | None) 
 def whole(request: FakeRequest, content: str, usage: Usage) -> bytes:
     """The whole JSON answer of a call that is not streamed."""
     if request.endpoint == EMBEDDINGS:
-        vector = {"object": "embedding", "index": 0, "embedding": [0.25, 0.5, 0.75]}
+        vectors = [
+            {"object": "embedding", "index": index, "embedding": [0.25, 0.5, 0.75]}
+            for index in range(request.inputs)
+        ]
         counted = {"prompt_tokens": usage.prompt_tokens, "total_tokens": usage.prompt_tokens}
         return msgspec.json.encode(
-            {"object": "list", "data": [vector], "model": MODEL, "usage": counted}
+            {"object": "list", "data": vectors, "model": MODEL, "usage": counted}
         )
     if request.endpoint in TYPED:
         is_cut = request.finish_reason == "length"

@@ -36,8 +36,9 @@ _HOLDS_THEN = """
         )
     )
 """
+# A heading says nothing by itself; what stands below it has it for context, and is found by it.
 _IS_ASKED_SPAN = """
-    (:scope IS NULL OR spans.scope = :scope)
+    (:scope IS NULL OR spans.scope = :scope) AND spans.kind <> 'heading'
     AND (spans.removed_at IS NULL OR :known_at IS NOT NULL AND spans.removed_at > :known_at)
     AND (:known_at IS NULL OR spans.added_at <= :known_at)
     AND (:as_of IS NULL OR spans.said_at IS NULL OR spans.said_at <= :as_of)
