@@ -198,7 +198,9 @@ async def _peer(fabric: Fabric, arm: Arm, worker: int) -> None:
         await _peer_of_script(engine, texts, arm, worker)
         return
     assert isinstance(engine, Addressed)
-    async with aiohttp.ClientSession() as session:
+    # 32 at once wait for minutes.
+    patient = aiohttp.ClientTimeout(total=None)
+    async with aiohttp.ClientSession(timeout=patient) as session:
         number = worker
         while True:
             text = texts[number % len(texts)]
