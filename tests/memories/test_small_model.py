@@ -1,4 +1,4 @@
-"""The whole memory server on the real embedded engine, with a model that is far too small for it."""
+"""The whole memory server on the real embedded engine, with a model far too small for it."""
 
 import pytest
 
