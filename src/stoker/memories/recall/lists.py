@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from stoker.memories.recall.vectors import Vectors
 
 _AHEAD = 2
+_AHEAD_IN_TIME = 5  # of another time, often more than half does not hold
 """A list is fetched longer than needed by this factor, so that filters leave enough of it."""
 _COUNTS_MAX = 50_000
 
@@ -48,7 +49,7 @@ def by_text(
     db: sqlite3.Connection, match: str, side: Side, allowed: Filters, length: int
 ) -> list[int]:
     """Rows by BM25. The plain look-up first; with the filters inside only if they take too much."""
-    ahead = length * _AHEAD
+    ahead = length * (_AHEAD_IN_TIME if allowed.is_time_travel else _AHEAD)
     sql = f"SELECT rowid FROM {side.index} WHERE {side.index} MATCH ? ORDER BY rank LIMIT ?"
     found = [row for (row,) in numbers(db, sql, (match, ahead))]
     kept = allowed.keep(db, side, found)
@@ -75,7 +76,7 @@ def by_vector(
     length: int,
 ) -> list[int]:
     """Rows by cosine. Looks further as long as the filters leave too little."""
-    ahead = length * _AHEAD
+    ahead = length * (_AHEAD_IN_TIME if allowed.is_time_travel else _AHEAD)
     while True:
         nearest = index.search(
             query, ahead, scope=allowed.scope, with_hidden=allowed.is_time_travel
