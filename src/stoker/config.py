@@ -157,6 +157,19 @@ class LogConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class HistoryConfig:
+    """What is kept of the past, for `stoker report` and `/v1/fabric/history`."""
+
+    enabled: bool = True
+    """Keep `history.sqlite3` in the data folder: samples, happenings, the slowest requests."""
+    retention_s: Annotated[float, Meta(ge=3600)] = 60 * 86400.0
+    """How far back it goes, in steps of ten minutes; minutes are kept for two days, ten seconds for
+    six hours."""
+    max_bytes: Annotated[int, Meta(ge=4 * 2**20)] = 64 * 2**20
+    """Size that the file never passes, its log included: the oldest goes first."""
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """Everything that can be set."""
 
@@ -174,6 +187,7 @@ class Config:
     batches: BatchesConfig = BatchesConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     memories: MemoriesConfig = MemoriesConfig()
+    history: HistoryConfig = HistoryConfig()
     log: LogConfig = LogConfig()
 
     def __post_init__(self) -> None:

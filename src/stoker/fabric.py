@@ -29,6 +29,8 @@ from stoker.core.quotas import Quotas
 from stoker.core.snapshot import Story
 from stoker.core.work import JobId, LeaseId, Priority, RequestId
 from stoker.engine_parts import EngineSetup
+from stoker.history.file import HistoryFile
+from stoker.history.historian import build_history, keeping
 from stoker.memories.service import Memories
 from stoker.memories.store.sqlite import SqliteMemoryStore
 from stoker.memories_parts import build_memory_store, remembering
@@ -103,6 +105,7 @@ class Fabric:
         """What the callers with a key have had, of all engines together."""
         self._overview = Overview(self._parts, store, clock, self.quotas.refused)
         self._memories: Memories | None = None
+        self._history: HistoryFile | None = None
 
     # ------------------------------------------------------------------ life
 
@@ -123,6 +126,7 @@ class Fabric:
             clock=clock,
             warm_start=build_warm_start(config),
             memories=build_memory_store(config),
+            history=build_history(config),
         ) as fabric:
             yield fabric
 
@@ -140,6 +144,7 @@ class Fabric:
         warm_start: WarmStart | None = None,
         event_files: Sequence[EventFile] = (),
         memories: SqliteMemoryStore | None = None,
+        history: HistoryFile | None = None,
     ) -> AsyncGenerator[Fabric]:
         """The same from parts that the caller brings (tests, embedding): one engine, or several by
         name, the default one first.
@@ -165,11 +170,13 @@ class Fabric:
                 )
                 if orphans:
                     fabric.log.record("JobsRescued", clock.monotonic(), {"count": orphans})
+                parts, overview = fabric._parts, fabric._overview
                 async with (
-                    remembering(config, memories, fabric._parts, store, clock) as served,
-                    fabric._parts.running(),
+                    remembering(config, memories, parts, store, clock) as served,
+                    keeping(history, parts, overview, fabric.log, clock, served) as kept,
+                    parts.running(),
                 ):
-                    fabric._memories = served
+                    fabric._memories, fabric._history = served, kept
                     yield fabric
         finally:
             await store.close()
@@ -180,6 +187,13 @@ class Fabric:
         if self._memories is None:
             raise NotFound("there is no memory server here; set memories.enabled = true")
         return self._memories
+
+    @property
+    def history(self) -> HistoryFile:
+        """What the service has looked like so far. Raises `NotFound` where none is kept."""
+        if self._history is None:
+            raise NotFound("no history is kept here; set history.enabled = true, or see the log")
+        return self._history
 
     async def drain(self, timeout_s: float | None = None) -> None:
         """Take nobody new, give background work back to the store, let the others finish.

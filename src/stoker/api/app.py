@@ -17,6 +17,7 @@ from stoker.api.anthropic import anthropic_problem, is_anthropic
 from stoker.api.asgi import ClientGone, Receive, Scope, Send, send_problem, while_connected
 from stoker.api.batches import batch_routes
 from stoker.api.files import file_routes
+from stoker.api.history import history_routes
 from stoker.api.inference import InferenceEndpoint
 from stoker.api.jobs import Jobs
 from stoker.api.leases import Leases
@@ -77,6 +78,7 @@ class App:
             *file_routes(self._fabric, self._route),
             *batch_routes(self._fabric, self._route),
             *memories_routes(self._fabric, self._route),
+            *history_routes(self._fabric, self._route),
             *self._other_routes(),
         ]
 

@@ -130,6 +130,10 @@ class Batches:
         batches = await self._store.list_batches(tenant=tenant, limit=limit, after=after)
         return [await self._counted(batch) for batch in batches]
 
+    async def unfinished(self) -> list[Batch]:
+        """Whoever's, oldest first; of their counts only the total."""
+        return await self._store.open_batches()
+
     async def cancel(self, id: str, *, tenant: str = "") -> Batch:
         """Ask it to stop; what was done is kept. Raises `NotFound`, `Conflict` when it is over."""
         known = await self._store.batch(id, tenant=tenant)

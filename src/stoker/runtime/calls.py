@@ -108,6 +108,8 @@ class Calls:
         self._meter.note(
             Finished(
                 at=now,
+                id=permit.request.id,
+                tenant=permit.request.tenant,
                 priority=permit.request.priority,
                 queued_s=permit.admitted_at - arrived_at,
                 ttft_s=None if first is None else first - arrived_at,

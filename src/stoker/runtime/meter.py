@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from stoker.core.work import Priority, Usage
+from stoker.core.work import Priority, RequestId, Usage
 
 SAMPLES_MAX = 4_096
 WINDOW_S = 60.0
@@ -20,6 +20,8 @@ class Finished:
     """One finished request, as its caller saw it. Times are seconds."""
 
     at: float
+    id: RequestId
+    tenant: str
     priority: Priority
     queued_s: float
     ttft_s: float | None

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stoker.core.errors import StoreError
-from stoker.store.faults import store_error
+from stoker.store.faults import StoreDamaged, store_error
 from stoker.store.folder_lock import folder_lock
 
 
@@ -81,6 +81,37 @@ def reader_session(
 
 
 @contextmanager
+def reading_only(path: Path, schema: Schema, busy_timeout_s: float) -> Iterator[sqlite3.Connection]:
+    """A connection to a file that others may be writing, or that cannot be written at all.
+
+    Nothing is created and nothing migrated. Raises `StoreError`.
+    """
+    for options in ("mode=ro", "mode=ro&immutable=1"):  # the latter for a folder without permission
+        try:
+            uri = f"{path.absolute().as_uri()}?{options}"
+            connection = sqlite3.connect(
+                uri, uri=True, timeout=busy_timeout_s, isolation_level=None
+            )
+            connection.execute("SELECT count(*) FROM sqlite_schema")
+        except sqlite3.Error as error:
+            failure = error
+            continue
+        break
+    else:
+        raise store_error(failure, path, schema.label) from failure
+    try:
+        connection.row_factory = sqlite3.Row
+        _check_ours(connection, path, schema)
+        if _number(connection, "PRAGMA user_version") != len(schema.migrations):
+            raise StoreError(
+                f"{schema.label} {path}: written by another version of Stoker; read it with that"
+            )
+        yield connection
+    finally:
+        connection.close()
+
+
+@contextmanager
 def _connection(path: Path, schema: Schema, busy_timeout_s: float) -> Iterator[sqlite3.Connection]:
     try:
         # isolation_level=None: transactions begin where we say so, never by guess of the driver.
@@ -110,7 +141,7 @@ def _check_pages(connection: sqlite3.Connection, path: Path, schema: Schema) -> 
     verdict = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
     if verdict != "ok":
         found = " ".join(verdict.split())
-        raise StoreError(
+        raise StoreDamaged(
             f"{schema.label} {path}: the database is damaged; "
             f"restore a backup, or move the file away to start empty ({found})"
         )

@@ -7,6 +7,11 @@ from pathlib import Path
 
 from stoker.core.errors import StoreError
 
+
+class StoreDamaged(StoreError):
+    """The file is not what was written to it; another one would work."""
+
+
 _PRIMARY_CODE = 0xFF  # the low byte of an extended SQLite error code
 
 _ADVICE = {
@@ -25,11 +30,14 @@ _ADVICE = {
     sqlite3.SQLITE_IOERR: "the disk reported an error; check its health and the kernel log",
 }
 
+_DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
 
 def store_error(error: Exception, path: Path, label: str) -> StoreError:
     """Translate, naming the file and the way out; the cause stays chained."""
     code = getattr(error, "sqlite_errorcode", 0) & _PRIMARY_CODE
     advice = _ADVICE.get(code, "SQLite refused")
-    fault = StoreError(f"{label} {path}: {advice} ({error})")
+    kind = StoreDamaged if code in _DAMAGED else StoreError
+    fault = kind(f"{label} {path}: {advice} ({error})")
     fault.__cause__ = error
     return fault
