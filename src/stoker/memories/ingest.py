@@ -77,6 +77,8 @@ class Ingest:
                 await self.round()
             except StoreError as error:
                 log.error("memories_failed", error=str(error))
+            except Exception:  # the task's boundary: an import must not end the service
+                log.exception("memories_round_failed")
             try:
                 async with asyncio.timeout(SWEEP_S):
                     await self._wake.wait()
@@ -175,18 +177,25 @@ class Ingest:
             stages = await self._store.ready_stages(room)
             if not stages:
                 return
-            asked = [(stage, await self._handler.ask(stage)) for stage in stages]
-            for stage, body in asked:
-                if body is None:
-                    await self._store.give_up(
-                        stage.key,
-                        StageState.CANCELLED,
-                        "its text was erased",
-                        now=self._clock.wall(),
-                    )
+            asked = [(stage, await self._ask(stage)) for stage in stages]
             bodies = [(stage, body) for stage, body in asked if body is not None]
             if bodies and not await self._submit(bodies):
                 return
+
+    async def _ask(self, stage: Stage) -> bytes | None:
+        """The body of a stage; one that cannot be asked is given up, and the others go on."""
+        state, reason = StageState.CANCELLED, "its text was erased"
+        try:
+            body = await self._handler.ask(stage)
+        except StoreError:
+            raise
+        except Exception as error:
+            log.exception("memories_not_asked", stage=stage.key)
+            body = None
+            state, reason = StageState.QUARANTINED, f"internal_error: {type(error).__name__}"
+        if body is None:
+            await self._store.give_up(stage.key, state, reason, now=self._clock.wall())
+        return body
 
     async def _submit(self, asked: Sequence[tuple[Stage, bytes]]) -> bool:
         """Enqueue them; false where nothing could be."""
