@@ -12,6 +12,7 @@ from stoker.api.histograms import DISTRIBUTIONS, HISTOGRAM_LABELS
 from stoker.api.metrics import FAMILIES
 from stoker.api.model_server_metrics import VLLM_FAMILIES
 from stoker.config import Key, describe
+from stoker.doctor.rules import RULES
 
 _CONFIGURATION = """\
 # Configuration
@@ -80,10 +81,33 @@ def metrics_page() -> str:
     return _METRICS + "".join(sorted(rows)) + _AS_VLLM + "".join(as_vllm)
 
 
+_DOCTOR = """\
+# Findings of `stoker doctor`
+
+Made from `stoker.doctor` by `python -m stoker.reference_pages docs/reference`; do not edit.
+
+[`stoker doctor`](cli.md) reads the host, asks each engine what it is and lets it complete one
+token, asks a running service, and goes through this table. What cannot be found out is not judged.
+A finding has an id, a severity (`problem`, `warning`, `advice`), the figure that was measured, and
+what to do; the exit code is 2 with a problem, 1 with a warning, else 0. Where an engine runs on
+this host its command line and environment are read too: vLLM, for one, has no page that tells its
+scheduling policy or its `--max-num-seqs`.
+
+| Finding | What it says | Known from |
+|---|---|---|
+"""
+
+
+def doctor_page() -> str:
+    """docs/reference/doctor.md."""
+    return _DOCTOR + "".join(f"| `{rule.id}` | {rule.what} | {rule.source} |\n" for rule in RULES)
+
+
 def write(folder: Path) -> None:
     """Write every page into `folder`."""
     (folder / "configuration.md").write_text(configuration_page(), encoding="utf-8")
     (folder / "metrics.md").write_text(metrics_page(), encoding="utf-8")
+    (folder / "doctor.md").write_text(doctor_page(), encoding="utf-8")
 
 
 _ENGINES = """

@@ -27,6 +27,7 @@ def state_document(snapshot: FabricSnapshot) -> dict[str, Any]:
         "batches": {status.value: count for status, count in snapshot.batches.items()},
         "key_refusals": dict(snapshot.key_refusals),
         "uptime_s": snapshot.uptime_s,
+        "loop_lag_s": snapshot.loop_lag_s,
         "default_engine": snapshot.default,
         "engines": engines,
     }

@@ -11,6 +11,7 @@ import click
 
 from stoker.cli.config import show_config
 from stoker.cli.demo import demo
+from stoker.cli.doctor import doctor
 from stoker.cli.explain import explain
 from stoker.cli.imports import import_files
 from stoker.cli.jobs import jobs
@@ -33,6 +34,7 @@ COMMANDS = (
     jobs,
     keys,
     explain,
+    doctor,
     replay,
     sim,
     show_config,

@@ -66,15 +66,28 @@ class EngineProcess:
         return self._root
 
 
+def is_here(url: str) -> bool:
+    """Whether the address is on this host."""
+    return _port_here(url) is not None
+
+
+def listener_of(url: str) -> psutil.Process | None:
+    """Who listens at an address on this host, if that can be seen."""
+    port = _port_here(url)
+    return None if port is None else _listener(port)
+
+
 def _pid(engine: Engine) -> int | None:
     return engine.pid if isinstance(engine, OwnsProcess) else None
 
 
 def _loopback_port(engine: Engine) -> int | None:
+    return _port_here(engine.url) if isinstance(engine, Addressed) else None
+
+
+def _port_here(url: str) -> int | None:
     """The port of an address on this host."""
-    if not isinstance(engine, Addressed):
-        return None
-    parts = urlsplit(engine.url)
+    parts = urlsplit(url)
     host = parts.hostname
     if host is None or not (host == "localhost" or _is_loopback(host)):
         return None

@@ -1,0 +1,1 @@
+"""`stoker doctor`: facts about host, engine and service, and what to change about them."""
