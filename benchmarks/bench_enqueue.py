@@ -19,7 +19,7 @@ from pathlib import Path
 import uvloop
 
 sys.path.insert(0, str(Path(__file__).parent))
-from bench_proxy import PLAIN, Arm, p50_p99
+from callers import PLAIN, Arm, p50_p99
 from served import Served, stoker
 
 DISCARD_PORT = 9

@@ -21,6 +21,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import aiohttp
@@ -31,10 +32,15 @@ import uvloop
 from stoker.api.asgi import Receive, Scope, Send
 
 CHAT = "/v1/chat/completions"
+FRAMES = 20
+"""Of a stream, unless a body says something else."""
 _DOCUMENT = (
-    b'{"object":"chat.completion","choices":[{"index":0,"message":{"role":"assistant","content":"'
-    + b"x" * 200
-    + b'"},"finish_reason":"stop"}],"usage":{"prompt_tokens":50,"completion_tokens":50}}'
+    b'{"id":"c-1","object":"chat.completion","created":1,"model":"m","choices":[{"index":0,'
+    b'"message":{"role":"assistant","content":"'
+    + b"x"
+    * 200
+    + b'"},"finish_reason":"stop"}],"usage":{"prompt_tokens":50,'
+    b'"completion_tokens":50,"total_tokens":100}}'
 )
 _PLAIN = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b" % (
     len(_DOCUMENT),
@@ -44,21 +50,26 @@ _STREAM_HEAD = (
     b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
 )
 _FRAME = (
-    b'data: {"object":"chat.completion.chunk","choices":[{"index":0,"delta":{"content":"tok"}}],'
-    b'"sent":%.6f}\n\n'
+    b'data: {"id":"c-1","object":"chat.completion.chunk","created":1,"model":"m",'
+    b'"choices":[{"index":0,"delta":{"content":"t=%.6f"}}]}\n\n'
 )
-_END = b'data: {"choices":[],"usage":{"prompt_tokens":50,"completion_tokens":50}}\n\n'
+_END = (
+    b'data: {"id":"c-1","object":"chat.completion.chunk","created":1,"model":"m","choices":[],'
+    b'"usage":{"prompt_tokens":50,"completion_tokens":50,"total_tokens":100}}\n\n'
+)
 _DONE = b"data: [DONE]\n\n"
 _LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
 _FRAMES = re.compile(rb'"max_tokens": ?(\d+)')
-_GAP = re.compile(rb'"gap_ms": ?(\d+)')
+_GAP = re.compile(rb"gap_ms=(\d+)")
+_STREAM = re.compile(rb'"stream": ?true')
 
 
 class ScriptedEngine(asyncio.Protocol):
-    """Answers at once: a document, or `max_tokens` frames with `gap_ms` between them.
+    """Answers at once: a document, or `max_tokens` frames with a gap between them.
 
-    Each frame says when it was sent (the monotonic clock, which processes share), is a write of its
-    own, and the stream ends as vLLM's does: a frame of usage, then `[DONE]`.
+    Each frame says when it was sent (the monotonic clock, which processes share; as its text, which
+    every gateway passes on), is a write of its own, and the stream ends as vLLM's does: a frame of
+    usage, then `[DONE]`.
     """
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -72,12 +83,12 @@ class ScriptedEngine(asyncio.Protocol):
         if not found or (length is not None and len(body) < int(length[1])):
             return
         self._received = b""
-        if b'"stream":true' not in body:
+        if _STREAM.search(body) is None:
             self._transport.write(_PLAIN)
             return
         frames, gap = _FRAMES.search(body), _GAP.search(body)
         self._transport.write(_STREAM_HEAD)
-        self._next(int(frames[1]) if frames else 1, int(gap[1]) / 1000 if gap else 0.0)
+        self._next(int(frames[1]) if frames else FRAMES, int(gap[1]) / 1000 if gap else 0.0)
 
     def _next(self, left: int, gap_s: float) -> None:
         while left > 0 and not self._transport.is_closing():
@@ -94,7 +105,7 @@ class ScriptedEngine(asyncio.Protocol):
         self._transport.write(b"%x\r\n%b\r\n" % (len(frame), frame))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Served:
     """A process that listens on `port`."""
 
@@ -104,12 +115,15 @@ class Served:
     @property
     def cpu_s(self) -> float:
         """CPU time that it has used: the figure that neighbours on the machine cannot spoil."""
-        times = self.process.cpu_times()
-        return float(times.user + times.system)
+        return sum(t.user + t.system for t in (p.cpu_times() for p in self._processes))
 
     @property
     def rss_mb(self) -> float:
-        return float(self.process.memory_info().rss) / 1e6
+        return sum(process.memory_info().rss for process in self._processes) / 1e6
+
+    @cached_property
+    def _processes(self) -> list[psutil.Process]:
+        return [self.process, *self.process.children(recursive=True)]
 
 
 @contextlib.contextmanager
@@ -194,7 +208,12 @@ async def _serve_proxy(engine_port: int) -> None:
         with socket.create_server(("127.0.0.1", 0)) as listener:
             print(listener.getsockname()[1], flush=True)
             config = uvicorn.Config(
-                proxy, http="httptools", lifespan="off", log_config=None, access_log=False
+                proxy,
+                http="httptools",
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                timeout_keep_alive=75,
             )
             await uvicorn.Server(config).serve(sockets=[listener])
 

@@ -10,7 +10,7 @@ async with Fabric.open(config) as fabric:
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from typing import Any
 
@@ -51,6 +51,7 @@ from stoker.runtime.event_file import EventFile
 from stoker.runtime.intake import Inference
 from stoker.runtime.leases import Lease
 from stoker.runtime.meter import Finished
+from stoker.runtime.model_router import Target
 from stoker.runtime.recorder import EventLog
 from stoker.runtime.request_call import Call
 from stoker.runtime.submitting import P2Submission
@@ -262,14 +263,24 @@ class Fabric:
 
     # ------------------------------------------------------------------ for the shells
 
-    @asynccontextmanager
-    async def infer(self, inference: Inference) -> AsyncGenerator[EngineAnswer]:
+    def infer(self, inference: Inference) -> AbstractAsyncContextManager[EngineAnswer]:
         """Wait for a turn and open the call. Leaving the block frees the slot on every path.
 
         Raises `Rejected` and `EngineError`; where there are several engines, `ModelNotFound`.
         """
-        request, router = inference.request, self._parts.router
-        target = router.find(inference.model) or await router.route(inference.model)
+        target = self._parts.router.find(inference.model)
+        return self._routed(inference) if target is None else self._open(inference, target)
+
+    @asynccontextmanager
+    async def _routed(self, inference: Inference) -> AsyncGenerator[EngineAnswer]:
+        target = await self._parts.router.route(inference.model)
+        async with self._open(inference, target) as answer:
+            yield answer
+
+    def _open(
+        self, inference: Inference, target: Target
+    ) -> AbstractAsyncContextManager[EngineAnswer]:
+        request = inference.request
         call = EngineCall(
             request.id,
             inference.endpoint,
@@ -277,8 +288,7 @@ class Fabric:
             request.priority,
             model=target.model,
         )
-        async with self._parts.engines[target.engine].calls.open(request, call) as answer:
-            yield answer
+        return self._parts.engines[target.engine].calls.open(request, call)
 
     def predicted(self, inference: Inference) -> Load:
         """What a request is thought to take in the engine that it will go to."""

@@ -46,14 +46,22 @@ class App:
         self.closing = asyncio.Event()
         """Set it when the server stops: long polls and event streams then end."""
         self._metrics = Metrics(fabric)
-        self._router = Router(self._routes(), redirect_slashes=False, default=self._not_found)
+        routes = self._routes()
+        # What is called most is found in a dict: a router tries one pattern after another.
+        self._by_path = {
+            route.path: route.app
+            for route in routes
+            if route.methods == {"POST"} and "{" not in route.path
+        }
+        self._router = Router(routes, redirect_slashes=False, default=self._not_found)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         assert scope["type"] == "http", "run the server with lifespan and websockets off"
         scope["app"] = self  # Starlette then reports a wrong method as an exception
         try:
             self._access.enter(scope)
-            await self._router(scope, receive, self._access.sending(scope, send))
+            called = self._by_path.get(scope["path"]) if scope["method"] == "POST" else None
+            await (called or self._router)(scope, receive, self._access.sending(scope, send))
         except (Unauthorized, NotAllowed) as error:
             await self._refuse(scope, send, error)
         except HTTPException as error:
@@ -154,7 +162,7 @@ class _Endpoint:
             await self._answer(scope, receive, send)
             return
         is_answered = False
-        async with while_connected(receive, closing=self.closing):
+        async with while_connected(scope, receive, closing=self.closing):
             await self._answer(scope, receive, send)
             is_answered = True
         if not is_answered and self.closing.is_set():

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, MutableMapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass
+from types import TracebackType
 from typing import Any
 
+from stoker.api.connection import STATE_KEY, Connection
 from stoker.api.problems import BodyTooLarge, Describe, Header, id_headers, problem
 from stoker.core.errors import InvalidRequest
 
@@ -60,18 +62,63 @@ class Pinging:
     """False when no more pings are needed."""
 
 
-@asynccontextmanager
-async def while_connected(
-    receive: Receive, *, closing: asyncio.Event | None = None, pinging: Pinging | None = None
-) -> AsyncGenerator[None]:
+def while_connected(
+    scope: Scope, receive: Receive, *, closing: asyncio.Event | None = None
+) -> AbstractAsyncContextManager[None]:
     """Cancel the block when the client hangs up (or `closing` is set), and end it quietly.
 
     To be entered after the body has been read. The block handles its own errors: one that left it
-    would arrive as an exception group.
+    might arrive as an exception group.
     """
+    connection = scope.get("state", {}).get(STATE_KEY)
+    if closing is None and isinstance(connection, Connection):
+        return _Watched(connection)
+    return _while_receiving(receive, closing)
+
+
+class _Watched:
+    """Where the server tells of a hang-up by itself: no task has to wait for it."""
+
+    __slots__ = ("_cancelling", "_connection", "_is_gone", "_task")
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._is_gone = False
+
+    async def __aenter__(self) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._task: asyncio.Task[Any] = task
+        self._cancelling = task.cancelling()
+        self._connection.watch(self._gone)
+
+    async def __aexit__(
+        self,
+        _kind: type[BaseException] | None,
+        error: BaseException | None,
+        _traceback: TracebackType | None,
+    ) -> bool:
+        self._connection.watch(None)
+        if not self._is_gone:
+            return False
+        is_ours = self._task.uncancel() <= self._cancelling
+        if isinstance(error, asyncio.CancelledError):
+            return is_ours
+        if is_ours:  # the block ended before the cancellation reached an await: take it here
+            with suppress(asyncio.CancelledError):
+                await asyncio.sleep(0)
+        return False
+
+    def _gone(self) -> None:
+        self._is_gone = True
+        self._task.cancel()
+
+
+@asynccontextmanager
+async def _while_receiving(receive: Receive, closing: asyncio.Event | None) -> AsyncGenerator[None]:
     try:
         async with asyncio.TaskGroup() as group:
-            watchers = [group.create_task(_raise_when_gone(receive, pinging))]
+            watchers = [group.create_task(_raise_when_gone(receive))]
             if closing is not None:
                 watchers.append(group.create_task(_raise_when_set(closing)))
             yield
@@ -79,6 +126,24 @@ async def while_connected(
                 watcher.cancel()
     except* Ended:
         pass
+
+
+@asynccontextmanager
+async def pinged(pinging: Pinging) -> AsyncGenerator[None]:
+    """Ping while the block runs. A task for it exists only once a ping is due: few ever are."""
+    tasks: list[asyncio.Task[None]] = []
+    async with asyncio.TaskGroup() as group:
+
+        def begin() -> None:
+            tasks.append(group.create_task(_ping(pinging)))
+
+        timer = asyncio.get_running_loop().call_later(pinging.every_s, begin)
+        try:
+            yield
+        finally:
+            timer.cancel()
+            for task in tasks:
+                task.cancel()
 
 
 async def send_bytes(send: Send, status: int, body: bytes, headers: Sequence[Header] = ()) -> None:
@@ -121,16 +186,16 @@ async def _next(receive: Receive) -> Message:
     return message
 
 
-async def _raise_when_gone(receive: Receive, pinging: Pinging | None) -> None:
-    while pinging is not None:
-        try:
-            async with asyncio.timeout(pinging.every_s):
-                await _next(receive)
-        except TimeoutError:
-            if not await pinging.send():
-                break
+async def _raise_when_gone(receive: Receive) -> None:
     while True:
         await _next(receive)
+
+
+async def _ping(pinging: Pinging) -> None:
+    is_needed = await pinging.send()
+    while is_needed:
+        await asyncio.sleep(pinging.every_s)
+        is_needed = await pinging.send()
 
 
 async def _raise_when_set(closing: asyncio.Event) -> None:

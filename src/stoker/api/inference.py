@@ -18,6 +18,7 @@ from stoker.api.asgi import (
     Scope,
     Send,
     header,
+    pinged,
     read_body,
     send_problem,
     while_connected,
@@ -86,9 +87,12 @@ class InferenceEndpoint:
             return
         reply = Reply(send, inference, self.describe)
         every_s = self.fabric.config.server.ping_s if inference.is_stream else 0.0
-        pinging = Pinging(every_s, reply.ping) if every_s else None
-        async with while_connected(receive, pinging=pinging):
-            await self._answer(scope, inference, reply)
+        async with while_connected(scope, receive):
+            if every_s:
+                async with pinged(Pinging(every_s, reply.ping)):
+                    await self._answer(scope, inference, reply)
+            else:
+                await self._answer(scope, inference, reply)
 
     async def _answer(self, scope: Scope, inference: intake.Inference, reply: Reply) -> None:
         fabric = self.fabric

@@ -50,7 +50,7 @@ def _wish(asked: str | None, body: bytes) -> tuple[Wish | None, bytes]:
     try:
         fields = _TOP_LEVEL.decode(body)
         owned = _TOP_LEVEL.decode(fields["stoker"]) if "stoker" in fields else {}
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None, body  # intake words what is wrong with it
     raw = owned.pop("memories", None)
     if raw is None:

@@ -61,5 +61,5 @@ async def small_body(request: Request, shape: type[_T]) -> _T:
         problem, _, place = str(error).partition(" - at `$.")
         param = place.rstrip("`") or None
         raise InvalidRequest(f"{param or 'the body'}: {problem}", param=param) from None
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidRequest(f"the body is not valid JSON: {error}", code="invalid_json") from None

@@ -20,6 +20,7 @@ import uvicorn
 
 from stoker.access.key_file import KeyFile
 from stoker.api.app import App
+from stoker.api.connection import Connection
 from stoker.core.errors import ConfigError, StokerError
 from stoker.fabric import Fabric
 
@@ -155,7 +156,7 @@ def _url(sock: socket.socket) -> str:
 def _uvicorn(app: App) -> uvicorn.Server:
     config = uvicorn.Config(
         app,
-        http="httptools",
+        http=Connection,
         ws="none",
         lifespan="off",
         log_config=None,

@@ -120,7 +120,7 @@ class Events:
         except InvalidRequest as error:
             await send_problem(send, error, request_id=self.fabric.new_request_id())
             return
-        async with while_connected(receive, closing=self.closing):
+        async with while_connected(scope, receive, closing=self.closing):
             await self._follow(send, int(min(recent, RECENT_MAX)))
         await send({"type": "http.response.body", "body": b""})
 

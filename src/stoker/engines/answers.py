@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import deque
 from typing import TypeAlias
-
-import aiohttp
 
 from stoker.core.errors import EngineInterrupted
 from stoker.core.work import Usage
 from stoker.engines.bodies import ASSEMBLED, CHAT, MESSAGES, RESPONSES, TYPED, Outbound
 from stoker.engines.collect import Assembler, Assembling, usage_of_runs
 from stoker.engines.collect_typed import MessageAssembler, ResponseAssembler
-from stoker.engines.http_client import in_words
+from stoker.engines.http1 import Answer, Broken, Stalled
 from stoker.engines.mended_events import Mending
 from stoker.engines.sse import FrameSplitter, StreamMeter, usage_of_json
 from stoker.ports import Checkpoint
@@ -24,7 +21,7 @@ EVENT_STREAM = "text/event-stream"
 class Wire:
     """Reads a response's body in pieces; a break or a stall is an `EngineInterrupted`."""
 
-    def __init__(self, response: aiohttp.ClientResponse, *, stall_timeout_s: float) -> None:
+    def __init__(self, response: Answer, *, stall_timeout_s: float) -> None:
         self._response = response
         self._stall_timeout_s = stall_timeout_s
         self._has_begun = False
@@ -37,7 +34,7 @@ class Wire:
 
     @property
     def content_type(self) -> str:
-        return self._response.headers.get("Content-Type", "application/octet-stream")
+        return self._response.headers.get("content-type", "application/octet-stream")
 
     async def read(self) -> bytes:
         """The next piece; empty at the end.
@@ -47,15 +44,18 @@ class Wire:
         """
         limit_s = self._stall_timeout_s if self._has_begun else None
         try:
-            async with asyncio.timeout(limit_s):
-                piece = await self._response.content.readany()
-        except TimeoutError as error:
+            piece = await self._response.read_piece(limit_s)
+        except Stalled as error:
             raise EngineInterrupted(f"the answer stalled for {limit_s:g} s") from error
-        except (aiohttp.ClientError, ConnectionError) as error:
-            raise EngineInterrupted(f"the answer broke off: {in_words(error)}") from error
+        except Broken as error:
+            raise EngineInterrupted(f"the answer broke off: {error}") from error
         self._has_begun = True
         self.is_ended = not piece
         return piece
+
+    def close(self) -> None:
+        """Hang up, unless the whole body has been read."""
+        self._response.close()
 
 
 class StreamedAnswer:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass
+from types import TracebackType
 from typing import Protocol
-
-import aiohttp
 
 from stoker.core.errors import (
     EngineError,
@@ -34,7 +32,8 @@ from stoker.engines.answers import (
 )
 from stoker.engines.bodies import MESSAGES, RESPONSES, Outbound, prepare
 from stoker.engines.bodies import Wire as BodyWire
-from stoker.engines.http_client import HttpClient, base_url, in_words
+from stoker.engines.http1 import Answer, Broken
+from stoker.engines.http_client import HttpClient, base_url
 from stoker.engines.mended_events import Mending, MessageEvents, ResponseEvents
 from stoker.engines.placement import SlotPlacement
 from stoker.ports import Checkpoint, EngineAnswer, EngineCall, EngineTraits
@@ -120,6 +119,11 @@ class HttpEngine:
     def traits(self) -> EngineTraits:
         return self._dialect.traits
 
+    @property
+    def placement(self) -> SlotPlacement | None:
+        """Where calls are put, if that is ours to choose."""
+        return self._dialect.placement
+
     async def start(self) -> None:
         await self._http.start()
 
@@ -154,36 +158,24 @@ class HttpEngine:
         except EngineRefused as error:
             return error.status, error.body
 
-    @asynccontextmanager
-    async def send(self, call: EngineCall) -> AsyncGenerator[EngineAnswer]:
-        placement = self._dialect.placement
-        slot = None if placement is None else placement.take(call.priority)
-        is_ended = False
-        try:
-            outbound = prepare(call, self._dialect.wire, model=self._model, slot=slot)
-            if outbound.is_spent and outbound.checkpoint is not None:
-                is_ended = True
-                yield _spent(call, outbound.checkpoint)
-                return
-            response = await self._http.open(call.endpoint, outbound.body)
-            try:
-                await _raise_for_status(response)
-                wire = Wire(response, stall_timeout_s=self._stall_timeout_s)
-                yield self._answer(wire, outbound, call)
-                is_ended = wire.is_ended
-            finally:
-                # An ended response has given its connection back already; any other is hung up.
-                response.close()
-        except (EngineRefused, InvalidRequest):
-            is_ended = True
-            raise
-        finally:
-            if placement is not None and slot is not None:
-                placement.give_back(slot, is_idle=is_ended)
-            if not is_ended:
-                await self._abort(call.request_id)
+    def send(self, call: EngineCall) -> AbstractAsyncContextManager[EngineAnswer]:
+        return _Sending(self, call)
 
-    def _answer(self, wire: Wire, outbound: Outbound, call: EngineCall) -> HttpAnswer:
+    async def open(self, call: EngineCall, outbound: Outbound) -> Wire:
+        """The answer from its head on; an error status is raised."""
+        response = await self._http.open(call.endpoint, outbound.body)
+        try:
+            await _raise_for_status(response)
+        except BaseException:
+            response.close()
+            raise
+        return Wire(response, stall_timeout_s=self._stall_timeout_s)
+
+    def prepare(self, call: EngineCall, slot: int | None) -> Outbound:
+        """The body as this engine is sent it. Raises `InvalidRequest`."""
+        return prepare(call, self._dialect.wire, model=self._model, slot=slot)
+
+    def answer(self, wire: Wire, outbound: Outbound, call: EngineCall) -> HttpAnswer:
         if not wire.content_type.startswith(EVENT_STREAM):
             return PlainAnswer(wire)
         frames = Frames(wire, call.endpoint, mending=self._mending(call))
@@ -202,28 +194,77 @@ class HttpEngine:
             return ResponseEvents()
         return MessageEvents(call.request_id) if call.endpoint == MESSAGES else None
 
-    async def _abort(self, id: RequestId) -> None:
+    async def abort(self, id: RequestId) -> None:
+        """Do what is needed beyond hanging up."""
         # The engine may be gone, and then there is nothing left to abort.
         with suppress(EngineError, TimeoutError):
             async with asyncio.timeout(_ABORT_TIMEOUT_S):
                 await self._dialect.abort(self._http, id)
 
 
+class _Sending:
+    """One call while its block runs. No generator: this is entered for every request."""
+
+    __slots__ = ("_call", "_engine", "_is_ended", "_slot", "_wire")
+
+    def __init__(self, engine: HttpEngine, call: EngineCall) -> None:
+        self._engine = engine
+        self._call = call
+        self._slot: int | None = None
+        self._wire: Wire | None = None
+        self._is_ended = False
+
+    async def __aenter__(self) -> EngineAnswer:
+        engine, call, placement = self._engine, self._call, self._engine.placement
+        if placement is not None:
+            self._slot = placement.take(call.priority)
+        try:
+            outbound = engine.prepare(call, self._slot)
+            if outbound.is_spent and outbound.checkpoint is not None:
+                self._is_ended = True
+                return _spent(call, outbound.checkpoint)
+            self._wire = await engine.open(call, outbound)
+            return engine.answer(self._wire, outbound, call)
+        except BaseException as error:
+            await self._leave(error)
+            raise
+
+    async def __aexit__(
+        self,
+        _kind: type[BaseException] | None,
+        error: BaseException | None,
+        _traceback: TracebackType | None,
+    ) -> None:
+        await self._leave(error)
+
+    async def _leave(self, error: BaseException | None) -> None:
+        wire, placement = self._wire, self._engine.placement
+        if wire is not None:
+            self._is_ended = wire.is_ended and error is None
+            # One that ended has given its connection back already; any other is hung up.
+            wire.close()
+        is_ended = self._is_ended or isinstance(error, EngineRefused | InvalidRequest)
+        if placement is not None and self._slot is not None:
+            placement.give_back(self._slot, is_idle=is_ended)
+        if not is_ended:
+            await self._engine.abort(self._call.request_id)
+
+
 def _spent(call: EngineCall, kept: Checkpoint) -> SpentAnswer:
     return SpentAnswer(collect.spent(call.endpoint, call.body, kept, call.request_id), kept)
 
 
-async def _raise_for_status(response: aiohttp.ClientResponse) -> None:
+async def _raise_for_status(response: Answer) -> None:
     if response.status < 400:
         return
     try:
         body = await response.read()
-    except (aiohttp.ClientError, ConnectionError) as error:
-        raise EngineInterrupted(f"the answer broke off: {in_words(error)}") from error
-    told = response.headers.get("Retry-After", "")
+    except Broken as error:
+        raise EngineInterrupted(f"the answer broke off: {error}") from error
+    told = response.headers.get("retry-after", "")
     raise EngineRefused(
         response.status,
         body,
-        response.headers.get("Content-Type", ""),
+        response.headers.get("content-type", ""),
         retry_after_s=float(told) if told.isdecimal() else None,
     )

@@ -7,9 +7,10 @@ hangs up.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
+from types import TracebackType
 from typing import Any
 
 import msgspec
@@ -17,7 +18,7 @@ import msgspec
 from stoker.core.errors import EngineInterrupted, EngineUnreachable
 from stoker.core.work import Request, Usage
 from stoker.ports import Checkpoint, Clock, Engine, EngineAnswer, EngineCall
-from stoker.runtime.dispatcher import Dispatcher, Permit
+from stoker.runtime.dispatcher import Admission, Dispatcher, Permit
 from stoker.runtime.engine_monitor import EngineMonitor
 from stoker.runtime.meter import Finished, Meter
 from stoker.runtime.served_models import ServedModels
@@ -79,24 +80,37 @@ class Calls:
         self._meter = meter
         self._clock = clock
 
-    @asynccontextmanager
-    async def open(self, request: Request, call: EngineCall) -> AsyncGenerator[MeteredAnswer]:
+    def open(
+        self, request: Request, call: EngineCall
+    ) -> AbstractAsyncContextManager[MeteredAnswer]:
         """Raises `Rejected`, `Preempted` (background jobs) and `EngineError`."""
-        arrived_at = self._clock.monotonic()
-        async with self._dispatcher.admit(request) as permit:
-            if call.model is not None:  # only now: an engine that was down has said by now
-                body = self._served.renamed(call.body, call.model)
-                call = replace(call, body=body, model=None)
-            try:
-                async with self._engine.send(call) as answer:
-                    metered = MeteredAnswer(answer, permit)
-                    yield metered
-                    if metered.is_ended:
-                        permit.finished(_own_usage(answer.usage, call.checkpoint))
-                        self._note(permit, arrived_at, is_stream=metered.is_stream)
-            except (EngineUnreachable, EngineInterrupted):
-                self._monitor.doubt()
-                raise
+        return _Open(self, request, call)
+
+    def admit(self, request: Request) -> Admission:
+        """Wait for a turn."""
+        return self._dispatcher.admit(request)
+
+    def send(self, call: EngineCall) -> AbstractAsyncContextManager[EngineAnswer]:
+        """Open the engine's answer."""
+        if call.model is not None:  # only now: an engine that was down has said by now
+            body = self._served.renamed(call.body, call.model)
+            call = replace(call, body=body, model=None)
+        return self._engine.send(call)
+
+    def finished(
+        self, permit: Permit, usage: Usage | None, arrived_at: float, *, is_stream: bool
+    ) -> None:
+        """An answer is complete."""
+        permit.finished(usage)
+        self._note(permit, arrived_at, is_stream=is_stream)
+
+    def failed(self, error: BaseException) -> None:
+        """The engine may be the cause: look."""
+        if isinstance(error, EngineUnreachable | EngineInterrupted):
+            self._monitor.doubt()
+
+    def now(self) -> float:
+        return self._clock.monotonic()
 
     def _note(self, permit: Permit, arrived_at: float, *, is_stream: bool) -> None:
         now, first = self._clock.monotonic(), permit.first_token_at
@@ -118,6 +132,51 @@ class Calls:
                 itl_s=itl_s,
             )
         )
+
+
+class _Open:
+    """A call while its block runs. No generator: this is entered for every request."""
+
+    __slots__ = ("_admission", "_arrived_at", "_call", "_calls", "_metered", "_permit", "_sending")
+
+    def __init__(self, calls: Calls, request: Request, call: EngineCall) -> None:
+        self._calls = calls
+        self._call = call
+        self._arrived_at = calls.now()
+        self._admission = calls.admit(request)
+
+    async def __aenter__(self) -> MeteredAnswer:
+        self._permit = await self._admission.__aenter__()
+        try:
+            self._sending = self._calls.send(self._call)
+            answer = await self._sending.__aenter__()
+        except BaseException as error:
+            self._calls.failed(error)
+            await self._admission.__aexit__(type(error), error, error.__traceback__)
+            raise
+        self._metered = MeteredAnswer(answer, self._permit)
+        return self._metered
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        try:
+            metered = self._metered
+            if error is None and metered.is_ended:
+                usage = _own_usage(metered.usage, self._call.checkpoint)
+                self._calls.finished(
+                    self._permit, usage, self._arrived_at, is_stream=metered.is_stream
+                )
+            await self._sending.__aexit__(kind, error, traceback)
+        except BaseException as late:  # a cancellation, while it was hung up
+            await self._admission.__aexit__(type(late), late, late.__traceback__)
+            raise
+        if error is not None:
+            self._calls.failed(error)
+        await self._admission.__aexit__(kind, error, traceback)
 
 
 def parsed_frames(chunk: bytes) -> Iterator[dict[str, Any]]:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager
-from typing import assert_never
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, assert_never
 
 from stoker.core.actions import Abort, Action, ClaimJobs, Dispatch, Preempt, Reject
 from stoker.core.errors import EngineInterrupted, Rejected
@@ -81,6 +81,71 @@ class _Ticket:
             self.future.set_exception(cause)
 
 
+class Admission:
+    """A place in the queue, then a slot, while the block runs. No generator: all requests enter it.
+
+    The cancellation that `_Ticket.interrupt` asks for becomes its cause, as `asyncio.timeout` does
+    it, and every other cancellation is left alone.
+    """
+
+    __slots__ = ("_cancelling", "_clock", "_dispatcher", "_permit", "_request", "_task", "_ticket")
+
+    def __init__(self, dispatcher: Dispatcher, clock: Clock, request: Request) -> None:
+        self._dispatcher = dispatcher
+        self._clock = clock
+        self._request = request
+
+    async def __aenter__(self) -> Permit:
+        task = asyncio.current_task()
+        assert task is not None
+        self._task, self._cancelling = task, task.cancelling()
+        ticket = self._ticket = self._dispatcher.enter(self._request)
+        try:
+            await ticket.future
+            permit = Permit(self._request, self._dispatcher.tell, self._clock)
+            self._permit = ticket.permit = permit
+            if ticket.cause is not None:  # interrupted between dispatch and waking up
+                raise ticket.cause
+        except BaseException as error:
+            self._dispatcher.leave(self._request.id, _outcome(error), None)
+            raise
+        ticket.task = task
+        return permit
+
+    async def __aexit__(
+        self,
+        _kind: type[BaseException] | None,
+        error: BaseException | None,
+        _traceback: TracebackType | None,
+    ) -> None:
+        ticket, permit = self._ticket, self._permit
+        cause: Exception | None = None
+        if ticket.cause is not None:
+            cause = await self._interrupted(ticket.cause, error)
+        ticket.task = None
+        if cause is None and error is None:
+            usage = permit.usage if permit.outcome is Outcome.FINISHED else None
+            self._dispatcher.leave(self._request.id, permit.outcome, usage)
+            return
+        self._dispatcher.leave(self._request.id, _outcome(cause or error), None)
+        if cause is not None:
+            raise cause from None
+
+    async def _interrupted(self, cause: Exception, error: BaseException | None) -> Exception | None:
+        """The cause, if that is what ends the block."""
+        if isinstance(error, asyncio.CancelledError):
+            return cause if self._task.uncancel() <= self._cancelling else None
+        if error is None or isinstance(error, Exception):
+            await _take_late_cancel(self._task, self._cancelling)
+        return None
+
+
+def _outcome(error: BaseException | None) -> Outcome:
+    if isinstance(error, Preempted):
+        return Outcome.PREEMPTED
+    return Outcome.FAILED if isinstance(error, Exception) else Outcome.CANCELLED
+
+
 class Dispatcher:
     """The asyncio shell of one scheduler."""
 
@@ -114,40 +179,30 @@ class Dispatcher:
         """Who looks here after each event: other engines of the box may have to know."""
         self._told = told
 
-    @asynccontextmanager
-    async def admit(self, request: Request) -> AsyncGenerator[Permit]:
-        """Wait for a turn; hold it while the body runs.
+    def admit(self, request: Request) -> Admission:
+        """Wait for a turn; hold it while the block runs.
 
         Raises `Rejected`, `Preempted` (background jobs only), or `EngineInterrupted` when the
         engine goes down under it.
         """
-        ticket = _Ticket(asyncio.get_running_loop().create_future())
+        return Admission(self, self._clock, request)
+
+    def enter(self, request: Request) -> _Ticket:
+        """A place for a request, which the core is told of."""
         assert request.id not in self._tickets, f"{request.id} is here already"
-        self._tickets[request.id] = ticket
-        permit: Permit | None = None
-        outcome = Outcome.CANCELLED
-        try:
-            self.tell(Arrived(self._clock.monotonic(), request))
-            await ticket.future
-            permit = ticket.permit = Permit(request, self.tell, self._clock)
-            async with _interruptible(ticket):
-                yield permit
-            outcome = permit.outcome
-        except Preempted:
-            outcome = Outcome.PREEMPTED
-            raise
-        except Exception:
-            outcome = Outcome.FAILED
-            raise
-        finally:
-            del self._tickets[request.id]
-            if ticket.future.done() and not ticket.future.cancelled():
-                ticket.future.exception()  # seen, even if cancellation won the race
-            usage = permit.usage if permit and outcome is Outcome.FINISHED else None
-            self._left += 1
-            if not self._tickets and self._empty is not None:
-                self._empty.set()
-            self.tell(Left(self._clock.monotonic(), request.id, outcome, usage))
+        ticket = self._tickets[request.id] = _Ticket(asyncio.get_running_loop().create_future())
+        self.tell(Arrived(self._clock.monotonic(), request))
+        return ticket
+
+    def leave(self, id: RequestId, outcome: Outcome, usage: Usage | None) -> None:
+        """Give a place back, waiting or running."""
+        future = self._tickets.pop(id).future
+        if future.done() and not future.cancelled():
+            future.exception()  # seen, even if cancellation won the race
+        self._left += 1
+        if not self._tickets and self._empty is not None:
+            self._empty.set()
+        self.tell(Left(self._clock.monotonic(), id, outcome, usage))
 
     def tell(self, event: Event) -> None:
         """Hand one fact to the core and carry out what follows.
@@ -257,35 +312,9 @@ class Dispatcher:
         self.tell(DeadlineReached(max(self._timer_at, self._clock.monotonic())))
 
 
-@asynccontextmanager
-async def _interruptible(ticket: _Ticket) -> AsyncGenerator[None]:
-    """Turn the cancellation that `_Ticket.interrupt` asks for into its cause, as `asyncio.timeout`
-    does, and leave every other cancellation alone.
-    """
-    task = asyncio.current_task()
-    assert task is not None
-    cancelling = task.cancelling()
-    ticket.task = task
-    if ticket.cause is not None:  # interrupted between dispatch and waking up
-        raise ticket.cause
-    try:
-        yield
-    except asyncio.CancelledError:
-        if ticket.cause is not None and task.uncancel() <= cancelling:
-            raise ticket.cause from None
-        raise
-    except Exception:
-        await _take_late_cancel(ticket, task, cancelling)
-        raise
-    else:
-        await _take_late_cancel(ticket, task, cancelling)
-    finally:
-        ticket.task = None
-
-
-async def _take_late_cancel(ticket: _Ticket, task: asyncio.Task[object], cancelling: int) -> None:
+async def _take_late_cancel(task: asyncio.Task[Any], cancelling: int) -> None:
     """The body ended before the interrupt reached an await: keep it from surfacing elsewhere."""
-    if ticket.cause is None or task.uncancel() > cancelling:
+    if task.uncancel() > cancelling:
         return
     try:
         await asyncio.sleep(0)

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import base64
 import secrets
 
 from stoker.core.work import JobId, LeaseId, RequestId
@@ -13,16 +12,18 @@ from stoker.ports import Clock
 
 _RANDOM_BITS = 72
 _STEP_BITS = 64
+_BUFFER_BYTES = 576
 
 
 class Ids:
     """Makes ids; each is above all that came from here before, also when the clock steps back."""
 
-    __slots__ = ("_clock", "_last")
+    __slots__ = ("_bytes", "_clock", "_last")
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._last = 0
+        self._bytes = b""
 
     def request(self) -> RequestId:
         return RequestId(f"req_{self._next()}")
@@ -41,9 +42,21 @@ class Ids:
 
     def _next(self) -> str:
         now = int(self._clock.wall() * 1000) << _RANDOM_BITS
-        fresh = now | secrets.randbits(_RANDOM_BITS)
+        fresh = now | self._random(_RANDOM_BITS)
         if fresh <= self._last:
             # A random step and not 1: two processes in the same millisecond stay apart.
-            fresh = self._last + 1 + secrets.randbits(_STEP_BITS)
+            fresh = self._last + 1 + self._random(_STEP_BITS)
         self._last = fresh
-        return base64.b32hexencode(fresh.to_bytes(15, "big")).decode().lower()
+        return "".join([_PAIRS[(fresh >> shift) & 1023] for shift in _SHIFTS])
+
+    def _random(self, bits: int) -> int:
+        # The system is asked for many bytes at once: each question is a call of the kernel.
+        if len(self._bytes) < bits // 8:
+            self._bytes = secrets.token_bytes(_BUFFER_BYTES)
+        taken, self._bytes = self._bytes[: bits // 8], self._bytes[bits // 8 :]
+        return int.from_bytes(taken, "big")
+
+
+_DIGITS = "0123456789abcdefghijklmnopqrstuv"
+_PAIRS = [high + low for high in _DIGITS for low in _DIGITS]
+_SHIFTS = range(110, -1, -10)

@@ -1,0 +1,75 @@
+"""What our own connection adds to uvicorn's: a hang-up told at once, head and body in one write."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from stoker.api.connection import _HeadWithBody
+
+pytestmark = pytest.mark.slow
+
+
+class Written:
+    """A transport that remembers its writes."""
+
+    def __init__(self) -> None:
+        self.writes: list[bytes] = []
+        self.is_closed = False
+
+    def write(self, data: bytes) -> None:
+        self.writes.append(data)
+
+    def close(self) -> None:
+        self.is_closed = True
+
+
+def kept_back() -> tuple[_HeadWithBody, Written]:
+    written = Written()
+    return _HeadWithBody(written, asyncio.get_running_loop()), written
+
+
+async def test_head_and_body_are_one_write():
+    transport, written = kept_back()
+
+    transport.write(b"HTTP/1.1 200 OK\r\n\r\n")
+    transport.write(b"body")
+    transport.write(b"more")
+
+    assert written.writes == [b"HTTP/1.1 200 OK\r\n\r\nbody", b"more"]
+
+
+async def test_a_head_without_a_body_goes_out_in_the_next_turn():
+    transport, written = kept_back()
+
+    transport.write(b"HTTP/1.1 200 OK\r\n\r\n")
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+
+    assert written.writes == [b"HTTP/1.1 200 OK\r\n\r\n"]
+
+
+async def test_nothing_is_lost_on_closing():
+    transport, written = kept_back()
+
+    transport.write(b"HTTP/1.1 204 No Content\r\n\r\n")
+    transport.close()
+
+    assert written.writes == [b"HTTP/1.1 204 No Content\r\n\r\n"]
+    assert written.is_closed
+
+
+async def test_a_whole_answer_arrives_in_one_piece(kit, chat):
+    async with kit.server() as house:
+        host, port = house.url.removeprefix("http://").split(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        body = b'{"messages":[{"role":"user","content":"hi"}]}'
+        writer.write(b"POST /v1/p1 HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % len(body))
+        writer.write(body)
+        first = await reader.read(2**16)
+        writer.close()
+
+    head, _, rest = first.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 200")
+    assert rest.startswith(b"{")
