@@ -135,6 +135,7 @@ class App:
             self._route("GET", "/healthz", views.healthz),
             self._route("GET", "/readyz", views.readyz),
             self._route("GET", "/metrics", views.prometheus),
+            self._route("GET", "/openapi.json", views.openapi),
             self._route("GET", "/v1/fabric/state", views.state),
             self._route("GET", "/v1/fabric/explain/{id}", views.explain),
             Route("/v1/fabric/events", Events(self._fabric, self.closing), methods=["GET"]),

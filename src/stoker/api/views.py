@@ -12,6 +12,7 @@ from starlette.responses import Response
 from stoker.api.access import caller_of, check_visible
 from stoker.api.asgi import Receive, Scope, Send, send_problem, while_connected
 from stoker.api.metrics import Metrics
+from stoker.api.openapi import openapi_document
 from stoker.api.query import number
 from stoker.api.state import state_document, story_document
 from stoker.api.wire import encode
@@ -58,6 +59,10 @@ class Views:
             self.metrics.exposition(),
             media_type="text/plain; version=0.0.4; charset=utf-8",
         )
+
+    async def openapi(self, request: Request) -> Response:
+        """What all routes take and answer."""
+        return Response(openapi_document(), media_type=_JSON)
 
     async def models(self, request: Request) -> Response:
         """The only engine's list, verbatim; or that of all, merged."""
