@@ -57,8 +57,17 @@ class Arm:
             f"| {self.name} | {len(self.ttft_ms)} | {p50:.0f} | {p99:.0f}"
             f" | {p50 / _percentile(reference.ttft_ms, 50):.3f}"
             f" | {p99 / _percentile(reference.ttft_ms, 99):.3f}"
-            f" | {rate:.1f} | {rate / base:.3f} | {self.extractions} |"
+            f" | {rate:.1f} | {rate / base if base else float('nan'):.3f} | {self.extractions} |"
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What all arms have in common."""
+
+    seconds: float
+    has_backlog: bool
+    is_scripted: bool
 
 
 @click.command()
@@ -66,11 +75,15 @@ class Arm:
 @click.option("--seconds", default=60.0, show_default=True, help="Of each arm in each round.")
 @click.option("--every", default=4.0, show_default=True, help="Mean seconds between chats.")
 @click.option("--seed", default=1, show_default=True)
+@click.option("--backlog/--no-backlog", "has_backlog", default=True, help="Other P2 jobs too.")
 @click.option("--scripted", is_flag=True, help="An engine of fixed timing.")
-def main(rounds: int, seconds: float, every: float, seed: int, *, scripted: bool) -> None:
+def main(
+    rounds: int, seconds: float, every: float, seed: int, *, has_backlog: bool, scripted: bool
+) -> None:
     """Run the arms in turn and compare."""
+    setting = Setting(seconds, has_backlog=has_backlog, is_scripted=scripted)
     arms = [Arm("without an import"), Arm("with an import"), Arm("32 direct calls")]
-    asyncio.run(_run(arms, rounds, seconds, every, random.Random(seed), is_scripted=scripted))
+    asyncio.run(_run(arms, rounds, every, random.Random(seed), setting))
     print(
         "| arm | chats | TTFT p50 ms | p99 ms | p50 to without | p99 to without"
         " | P2 tokens/s | to without | extractions |"
@@ -83,18 +96,16 @@ def main(rounds: int, seconds: float, every: float, seed: int, *, scripted: bool
 async def _run(
     arms: list[Arm],
     rounds: int,
-    seconds: float,
     every: float,
     chance: random.Random,
-    *,
-    is_scripted: bool,
+    setting: Setting,
 ) -> None:
     for number in range(rounds):
         # The same moments in every arm of a round.
-        gaps = [chance.expovariate(1 / every) for _ in range(int(4 * seconds / every))]
+        gaps = [chance.expovariate(1 / every) for _ in range(int(4 * setting.seconds / every))]
         for arm in arms:
             with tempfile.TemporaryDirectory() as folder:
-                await _round(arm, Path(folder), seconds, gaps, is_scripted=is_scripted)
+                await _round(arm, Path(folder), gaps, setting)
             print(f"round {number + 1}, {arm.name}: {len(arm.ttft_ms)} chats", flush=True)
 
 
@@ -114,13 +125,11 @@ async def _served(data: Path, *, is_scripted: bool) -> AsyncIterator[Fabric]:
         yield fabric
 
 
-async def _round(
-    arm: Arm, data: Path, seconds: float, gaps: list[float], *, is_scripted: bool
-) -> None:
-    async with _served(data, is_scripted=is_scripted) as fabric:
+async def _round(arm: Arm, data: Path, gaps: list[float], setting: Setting) -> None:
+    async with _served(data, is_scripted=setting.is_scripted) as fabric:
         await fabric.wait_ready()
         async with asyncio.TaskGroup() as tasks:
-            background = [tasks.create_task(_backlog(fabric))]
+            background = [tasks.create_task(_backlog(fabric))] if setting.has_backlog else []
             if arm.name == "with an import":
                 await _begin_import(fabric)
             if arm.name == "32 direct calls":
@@ -128,7 +137,7 @@ async def _round(
             await asyncio.sleep(8.0)  # until all of it runs
             before, began = await _job_tokens(fabric, TENANT), time.perf_counter()
             done_before = (await fabric.memories.work()).total - (await fabric.memories.work()).left
-            await _chats(fabric, arm, gaps, until=began + seconds)
+            await _chats(fabric, arm, gaps, until=began + setting.seconds)
             arm.job_tokens += await _job_tokens(fabric, TENANT) - before
             arm.seconds += time.perf_counter() - began
             work = await fabric.memories.work()
