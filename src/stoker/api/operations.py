@@ -83,7 +83,7 @@ _CLASS = Parameter(
 )
 _ANSWERED = (Content(JSON), Content(EVENTS))
 """The engine's own bytes."""
-_ASKED = {
+_ASKED: dict[str, Any] = {
     "type": "object",
     "properties": {
         "model": {"type": "string"},
@@ -249,6 +249,19 @@ _VIEWS = [
     Operation("GET", "/openapi.json", "This document", {200: [Content(JSON, _ANY_OBJECT)]}),
     Operation("GET", "/v1/fabric/state", "Everything, now", {200: [shapes.FabricState]}),
     Operation("GET", "/v1/fabric/explain/{id}", "Why it waits", {200: [shapes.Story]}),
+    Operation(
+        "GET",
+        "/v1/fabric/history",
+        "What it was like",
+        {200: [Content(JSON, _ANY_OBJECT)]},
+        parameters=[
+            Parameter("since", _WORD, "its beginning: a time, or as long ago as 2h"),
+            Parameter("until", _WORD, "its end"),
+            Parameter("step", _NUMBER, "seconds between two points"),
+            Parameter("engine", _WORD, "of this engine"),
+            Parameter("series", _WORD, "only those whose names begin so, with commas"),
+        ],
+    ),
     Operation(
         "GET",
         "/v1/fabric/events",
