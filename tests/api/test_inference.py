@@ -137,6 +137,15 @@ async def test_unknown_paths_and_methods_are_openai_errors_too(kit):
         assert wrong.headers["allow"] == "POST"
 
 
+async def test_a_wrong_method_is_told_every_right_one(kit):
+    async with kit.house() as house:
+        files = await house.call("PUT", "/v1/files")
+        job = await house.call("PATCH", "/v1/p2/job_x")
+
+        assert (files.status, files.headers["allow"]) == (405, "GET, HEAD, POST")
+        assert (job.status, job.headers["allow"]) == (405, "DELETE, GET, HEAD")
+
+
 async def test_what_can_never_fit_is_a_400_with_the_numbers(kit, chat):
     async with kit.house(context_tokens=64) as house:
         reply = await house.call("POST", "/v1/p1", chat("word " * 5000))

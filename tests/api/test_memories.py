@@ -198,7 +198,7 @@ async def test_an_explained_search_says_which_list_had_what(call):
         ("POST", "/imports?uri=a.md&observed_at=soon", b"x", 400, "observed_at"),
         ("POST", "/imports?uri=a.md&import=imp_none", b"x", 404, None),
         ("GET", "/imports/imp_none", None, 404, None),
-        ("POST", "/search", b"{}", 400, None),
+        ("POST", "/search", b"{}", 400, "query"),
         ("POST", "/search", b'{"query": "x", "kinds": ["rumour"]}', 400, "kinds"),
         ("POST", "/search", b'{"query": "x", "as_of": "soon"}', 400, "as_of"),
         ("POST", "/search", b'{"query": "x", "colour": 1}', 400, None),

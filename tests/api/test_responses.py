@@ -157,6 +157,17 @@ async def test_ids_of_other_jobs_are_no_responses(kit):
                 assert (reply.status, reply.error["code"]) == (404, "not_found")
 
 
+async def test_looking_at_one_as_a_stream_is_refused_and_not_answered_as_something_else(kit):
+    async with kit.house() as house:
+        created = await house.call("POST", PATH, {"input": "x", "background": True})
+        path = f"{PATH}/{created.json['id']}"
+        streamed = await house.call("GET", f"{path}?stream=true")
+        whole = await house.call("GET", f"{path}?stream=false")
+
+        assert (streamed.status, streamed.error["param"]) == (400, "stream")
+        assert whole.status == 200
+
+
 @pytest.mark.parametrize("is_stream", [True, False])
 async def test_without_background_the_engine_answers(kit, is_stream):
     async with kit.house() as house:

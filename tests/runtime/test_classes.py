@@ -29,7 +29,8 @@ def test_a_tier_is_a_class(tier, priority):
 
 
 @pytest.mark.parametrize(
-    ("header", "priority"), [("p0", P0), ("p1", P1), ("p2", P2), ("flex", P2), ("auto", P1)]
+    ("header", "priority"),
+    [("p0", P0), ("p1", P1), ("p2", P2), ("flex", P2), ("auto", P1), ("P0", P0), ("AUTO", P1)],
 )
 def test_a_header_is_a_class_where_there_is_no_tier(header, priority):
     assert ClassChoice(header).choose(None, P1) is priority

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route, Router
+from starlette.routing import Match, Route, Router
 
 from stoker.access.key_file import KeyFile
 from stoker.api.access import Access
@@ -23,7 +23,7 @@ from stoker.api.jobs import Jobs
 from stoker.api.leases import Leases
 from stoker.api.memories import memories_routes
 from stoker.api.metrics import Metrics
-from stoker.api.problems import RETRY_SOON_S, MethodNotAllowed, problem
+from stoker.api.problems import RETRY_SOON_S, MethodNotAllowed, id_headers, problem
 from stoker.api.responses import Responses, ResponsesEndpoint
 from stoker.api.views import Events, Views
 from stoker.core.errors import NotAllowed, NotFound, Rejected, Unauthorized
@@ -64,13 +64,20 @@ class App:
             await (called or self._router)(scope, receive, self._access.sending(scope, send))
         except (Unauthorized, NotAllowed) as error:
             await self._refuse(scope, send, error)
-        except HTTPException as error:
-            allowed = (error.headers or {}).get("Allow", "")
-            wrong = MethodNotAllowed(scope["method"], scope["path"], allowed)
+        except HTTPException:
+            wrong = MethodNotAllowed(scope["method"], scope["path"], self._allowed(scope))
             await self._refuse(scope, send, wrong)
 
     async def _not_found(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self._refuse(scope, send, NotFound(f"no such path: {scope['path'][:200]}"))
+
+    def _allowed(self, scope: Scope) -> str:
+        """Every method that this path takes: each has a route of its own."""
+        methods: set[str] = set()
+        for route in self._router.routes:
+            if isinstance(route, Route) and route.matches(scope)[0] is not Match.NONE:
+                methods |= route.methods or set()
+        return ", ".join(sorted(methods))
 
     async def _refuse(self, scope: Scope, send: Send, error: Exception) -> None:
         describe = anthropic_problem if is_anthropic(scope["path"]) else problem
@@ -179,5 +186,5 @@ class _Endpoint:
         except Exception as error:  # noqa: BLE001 - the task's boundary: logged and answered
             await send_problem(send, error, request_id=request_id)
             return
-        response.headers["x-stoker-request-id"] = request_id
+        response.raw_headers.extend(id_headers(request_id))
         await response(scope, receive, send)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
@@ -16,6 +17,7 @@ from stoker.core.errors import InvalidRequest
 
 TEXT_MAX = 255
 SMALL_BODY_MAX_BYTES = 64 * 1024
+_MISSING = re.compile("Object missing required field `(.+)`")
 _T = TypeVar("_T")
 MakeRoute = Callable[[str, str, Callable[[Request], Awaitable[Response]]], Route]
 """Method, path and handler; made by the application, which turns errors into answers."""
@@ -60,6 +62,10 @@ async def small_body(request: Request, shape: type[_T]) -> _T:
     except msgspec.ValidationError as error:
         problem, _, place = str(error).partition(" - at `$.")
         param = place.rstrip("`") or None
+        missing = _MISSING.fullmatch(problem)
+        if missing is not None:
+            param = missing[1] if param is None else f"{param}.{missing[1]}"
+            problem = "it is missing"
         raise InvalidRequest(f"{param or 'the body'}: {problem}", param=param) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidRequest(f"the body is not valid JSON: {error}", code="invalid_json") from None

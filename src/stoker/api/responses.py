@@ -34,6 +34,10 @@ from stoker.runtime.endpoints import RESPONSES
 _CANCEL_WAIT_S = 10.0
 """A running job is told to stop and then hangs up on the engine; clients expect to see the end."""
 _JSON = "application/json"
+_NOT_STREAMED = (
+    "a Response with background: true is stored, not streamed: leave `stream` out, and poll "
+    "GET /v1/responses/{id}"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +82,8 @@ class Responses:
 
     async def show(self, request: Request) -> Response:
         """The Response as it is now."""
+        if request.query_params.get("stream", "false") != "false":
+            raise InvalidRequest(_NOT_STREAMED, param="stream")
         if request.query_params.get("stream") == "true":
             raise InvalidRequest(
                 "a background Response cannot be streamed; poll it", param="stream"
@@ -150,11 +156,7 @@ def _is_background(body: bytes) -> bool:
     if not asked.background:
         return False
     if asked.stream:
-        raise InvalidRequest(
-            "a Response with background: true is stored, not streamed: leave `stream` out, and "
-            "poll GET /v1/responses/{id}",
-            param="stream",
-        )
+        raise InvalidRequest(_NOT_STREAMED, param="stream")
     if asked.store is False:
         raise InvalidRequest("background: true needs the Response stored", param="store")
     ClassChoice().choose(asked.service_tier, Priority.P2)  # refused if unknown; P2 in any case

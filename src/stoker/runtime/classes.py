@@ -65,11 +65,12 @@ def _of_tier(service_tier: str | None) -> Priority | None:
 
 
 def _of_header(value: str | None) -> Priority | None:
-    if value is None or value == "auto":
+    name = "auto" if value is None else value.lower()
+    if name == "auto":
         return None
     try:
-        return _HEADERS[value]
+        return _HEADERS[name]
     except KeyError:
         raise InvalidRequest(
-            f"{HEADER}: {value[:40]!r} is unknown; use p0, p1, p2 or a service_tier", param=HEADER
+            f"{HEADER}: {name[:40]!r} is unknown; use p0, p1, p2 or a service_tier", param=HEADER
         ) from None
