@@ -29,7 +29,10 @@ class LineEnd:
 
 
 class BatchStore(Protocol):
-    """Durable like the jobs, and beside them. Methods raise `StoreError`."""
+    """Durable like the jobs, and beside them. Methods raise `StoreError`.
+
+    Those that take a `tenant` know its things only; `None` is for those of all.
+    """
 
     async def add_file(self, file: StoredFile) -> None:
         """Add a hidden row, before its content is written."""
@@ -40,13 +43,13 @@ class BatchStore(Protocol):
         Raises `NotFound` for one that was dropped.
         """
 
-    async def file(self, id: str, *, tenant: str) -> StoredFile:
+    async def file(self, id: str, *, tenant: str | None) -> StoredFile:
         """Raises `NotFound`."""
 
     async def list_files(
         self,
         *,
-        tenant: str,
+        tenant: str | None,
         purpose: str | None,
         limit: int,
         after: str | None,
@@ -54,7 +57,7 @@ class BatchStore(Protocol):
     ) -> list[StoredFile]:
         """In order of upload; page by passing the last id as `after`. Raises `NotFound`."""
 
-    async def hide_file(self, id: str, *, tenant: str) -> None:
+    async def hide_file(self, id: str, *, tenant: str | None) -> None:
         """Before its content goes. Raises `NotFound`, and `Conflict` while a batch reads it."""
 
     async def hide_expired(self, *, now: float) -> list[str]:
@@ -72,10 +75,12 @@ class BatchStore(Protocol):
     async def add_batch(self, batch: Batch) -> None:
         """Raises `NotFound` when its input file is not there."""
 
-    async def batch(self, id: str, *, tenant: str) -> Batch:
+    async def batch(self, id: str, *, tenant: str | None) -> Batch:
         """Raises `NotFound`."""
 
-    async def list_batches(self, *, tenant: str, limit: int, after: str | None) -> list[Batch]:
+    async def list_batches(
+        self, *, tenant: str | None, limit: int, after: str | None
+    ) -> list[Batch]:
         """Newest first; page by passing the last id as `after`. Raises `NotFound`."""
 
     async def open_batches(self) -> list[Batch]:

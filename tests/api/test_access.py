@@ -388,6 +388,31 @@ FORM = (
 )
 
 
+async def test_an_admin_sees_every_file_and_batch_also_those_from_before_the_first_key(kit, keyed):
+    form = {"content-type": "multipart/form-data; boundary=x"}
+    config = replace(kit.config(), data=keyed.folder)
+    async with keyed.house(config=config) as house:
+        early = (await house.call("POST", "/v1/files", FORM, headers=form)).json["id"]
+        asked = {"endpoint": "/v1/completions", "completion_window": "24h"}
+        batch = await house.call("POST", "/v1/batches", asked | {"input_file_id": early})
+        alice, boss = keyed.key(), keyed.key(ADMIN)
+        hers = (await house.call("POST", "/v1/files", FORM, headers=alice | form)).json["id"]
+
+        async def seen(path, who):
+            reply = await house.call("GET", path, headers=who)
+            return [one["id"] for one in reply.json["data"]]
+
+        assert await seen("/v1/files", boss) == [hers, early]
+        assert await seen("/v1/files", alice) == [hers]
+        assert await seen("/v1/batches", boss) == [batch.json["id"]]
+        assert await seen("/v1/batches", alice) == []
+        for path in (f"/v1/files/{early}/content", f"/v1/batches/{batch.json['id']}"):
+            assert (await house.call("GET", path, headers=boss)).status == 200
+            assert (await house.call("GET", path, headers=alice)).status == 404
+        gone = await house.call("DELETE", f"/v1/files/{hers}", headers=boss)
+        assert gone.status == 200
+
+
 async def test_files_are_their_tenants_own(kit, keyed):
     alice, bob = keyed.key(), keyed.key(name="bob", tenant="bob")
     form = {"content-type": "multipart/form-data; boundary=x"}

@@ -90,6 +90,9 @@ async def test_files_come_by_pages_and_a_tenant_sees_its_own(store):
     assert await page(store, is_ascending=False, limit=2, after="f4") == ["f3", "f2"]
     assert await page(store, purpose="b", after="f1") == ["f3", "f5"]
     assert await page(store, tenant="t") == ["theirs"]
+    assert await page(store, tenant=None, after="f4") == ["f5", "theirs"]
+    assert await page(store, tenant=None, purpose="batch") == ["theirs"]
+    assert (await store.file("theirs", tenant=None)).tenant == "t"
     with pytest.raises(NotFound):
         await store.file("theirs", tenant="")
     with pytest.raises(NotFound):
@@ -135,6 +138,9 @@ async def test_a_batch_comes_back_as_it_was_kept(store):
         "b",
     ]
     assert [one.id for one in await store.list_batches(tenant="", limit=1, after="c")] == ["b"]
+    every = await store.list_batches(tenant=None, limit=9, after=None)
+    assert [one.id for one in every] == ["c", "theirs", "b"]
+    assert every[1] == await store.batch("theirs", tenant=None)
     assert [one.id for one in await store.open_batches()] == ["b", "theirs", "c"]
     with pytest.raises(NotFound):
         await store.batch("theirs", tenant="")

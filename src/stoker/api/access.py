@@ -101,7 +101,7 @@ class Access:
             if tenant.startswith(RESERVED):
                 raise NotAllowed(f"tenants that begin with {RESERVED!r} are Stoker's own")
         state = scope.setdefault("state", {})
-        state["caller"], state["tenant"] = Caller(key, tenant), tenant
+        state["caller"] = Caller(key, tenant)
 
     def sending(self, scope: Scope, send: Send) -> Send:
         """`send`, with what is left of the caller's limits in the headers."""

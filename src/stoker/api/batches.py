@@ -11,8 +11,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from stoker.api.access import check_submission
-from stoker.api.query import MakeRoute, page_limit, small_body, tenant_of
+from stoker.api.access import caller_of, check_submission
+from stoker.api.query import MakeRoute, page_limit, small_body
 from stoker.api.wire import encode
 from stoker.batches.service import NewBatch
 from stoker.core.batches import Batch, BatchStatus, BatchUsage
@@ -134,25 +134,28 @@ class BatchRoutes:
             metadata=asked.metadata,
             output_expires_after_s=None if keep is None else keep.seconds,
         )
-        return _json(_document(await self.fabric.batches.create(new, tenant=tenant_of(request))))
+        tenant = caller_of(request.scope).tenant
+        return _json(_document(await self.fabric.batches.create(new, tenant=tenant)))
 
     async def list(self, request: Request) -> Response:
         """Newest first."""
         limit = page_limit(request, LIST_DEFAULT, most=LIST_MAX)
         batches = await self.fabric.batches.page(
-            tenant=tenant_of(request), limit=limit + 1, after=request.query_params.get("after")
+            tenant=caller_of(request.scope).sees,
+            limit=limit + 1,
+            after=request.query_params.get("after"),
         )
         data = [_document(batch) for batch in batches[:limit]]
         first_id, last_id = (data[0].id, data[-1].id) if data else (None, None)
         return _json(BatchList(data, len(batches) > limit, first_id, last_id))
 
     async def show(self, request: Request) -> Response:
-        batch = await self.fabric.batches.get(_id(request), tenant=tenant_of(request))
+        batch = await self.fabric.batches.get(_id(request), tenant=caller_of(request.scope).sees)
         return _json(_document(batch))
 
     async def cancel(self, request: Request) -> Response:
         """Ask it to stop; it is `cancelling` until its output is written."""
-        batch = await self.fabric.batches.cancel(_id(request), tenant=tenant_of(request))
+        batch = await self.fabric.batches.cancel(_id(request), tenant=caller_of(request.scope).sees)
         return _json(_document(batch))
 
 

@@ -10,10 +10,11 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 
+from stoker.api.access import caller_of
 from stoker.api.asgi import ClientGone, header
 from stoker.api.multipart import Form
 from stoker.api.problems import BodyTooLarge
-from stoker.api.query import MakeRoute, page_limit, tenant_of
+from stoker.api.query import MakeRoute, page_limit
 from stoker.api.wire import encode
 from stoker.batches.files import IncomingFile
 from stoker.batches.service import PURPOSES
@@ -68,7 +69,7 @@ class FileRoutes:
         """Take a form with a `file` and its `purpose`; written to the disk as it comes."""
         limit = self.fabric.config.batches.file_max_bytes
         form = Form(header(request.scope, b"content-type"))
-        async with self.fabric.batches.files.receiving(tenant_of(request)) as incoming:
+        async with self.fabric.batches.files.receiving(caller_of(request.scope).tenant) as incoming:
             await _receive(request, form, incoming, limit)
             file = await self._kept(form, incoming)
         return _json(_document(file))
@@ -81,7 +82,7 @@ class FileRoutes:
             raise InvalidRequest("order must be asc or desc", param="order")
         limit = page_limit(request, LIST_MAX, most=LIST_MAX)
         files = await self.fabric.batches.files.page(
-            tenant=tenant_of(request),
+            tenant=caller_of(request.scope).sees,
             purpose=query.get("purpose"),
             limit=limit + 1,
             after=query.get("after"),
@@ -93,17 +94,17 @@ class FileRoutes:
 
     async def show(self, request: Request) -> Response:
         files = self.fabric.batches.files
-        return _json(_document(await files.get(_id(request), tenant=tenant_of(request))))
+        return _json(_document(await files.get(_id(request), tenant=caller_of(request.scope).sees)))
 
     async def content(self, request: Request) -> Response:
         """The file's bytes, streamed; a range where one is asked for."""
         files = self.fabric.batches.files
-        file, path = await files.content(_id(request), tenant=tenant_of(request))
+        file, path = await files.content(_id(request), tenant=caller_of(request.scope).sees)
         return FileResponse(path, media_type="application/octet-stream", filename=file.filename)
 
     async def delete(self, request: Request) -> Response:
         id = _id(request)
-        await self.fabric.batches.files.delete(id, tenant=tenant_of(request))
+        await self.fabric.batches.files.delete(id, tenant=caller_of(request.scope).sees)
         return _json({"id": id, "object": "file", "deleted": True})
 
     async def _kept(self, form: Form, incoming: IncomingFile) -> StoredFile:

@@ -42,11 +42,6 @@ def page_limit(request: Request, default: int, *, most: int) -> int:
     return int(min(number(request, "limit", default, least=1), most))
 
 
-def tenant_of(request: Request) -> str:
-    """Whose files and batches these are."""
-    return str(request.scope.get("state", {}).get("tenant", ""))
-
-
 def bounded_text(text: str | None, name: str) -> str | None:
     """A name that a client chose, if it chose one."""
     if text is not None and not 1 <= len(text) <= TEXT_MAX:

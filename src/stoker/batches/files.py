@@ -56,14 +56,14 @@ class Files:
         """Let everybody see a sealed file."""
         await self._store.show_file(file)
 
-    async def get(self, id: str, *, tenant: str = "") -> StoredFile:
+    async def get(self, id: str, *, tenant: str | None = "") -> StoredFile:
         """What is known of a file. Raises `NotFound`."""
         return await self._store.file(id, tenant=tenant)
 
     async def page(
         self,
         *,
-        tenant: str = "",
+        tenant: str | None = "",
         purpose: str | None = None,
         limit: int = 10_000,
         after: str | None = None,
@@ -74,7 +74,7 @@ class Files:
             tenant=tenant, purpose=purpose, limit=limit, after=after, is_ascending=is_ascending
         )
 
-    async def content(self, id: str, *, tenant: str = "") -> tuple[StoredFile, Path]:
+    async def content(self, id: str, *, tenant: str | None = "") -> tuple[StoredFile, Path]:
         """A file and where its content lies. Raises `NotFound`."""
         file = await self.get(id, tenant=tenant)
         path = self.path(file.id)
@@ -82,7 +82,7 @@ class Files:
             raise NotFound(f"the content of {file.id} is gone from the data folder")
         return file, path
 
-    async def delete(self, id: str, *, tenant: str = "") -> None:
+    async def delete(self, id: str, *, tenant: str | None = "") -> None:
         """Remove it. Raises `NotFound`, and `Conflict` while a batch reads it."""
         await self._store.hide_file(id, tenant=tenant)
         await self._discard(id)

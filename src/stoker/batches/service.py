@@ -119,12 +119,12 @@ class Batches:
         await self._count()
         return batch
 
-    async def get(self, id: str, *, tenant: str = "") -> Batch:
+    async def get(self, id: str, *, tenant: str | None = "") -> Batch:
         """The batch with its counts as they are now. Raises `NotFound`."""
         return await self._counted(await self._store.batch(id, tenant=tenant))
 
     async def page(
-        self, *, tenant: str = "", limit: int = 20, after: str | None = None
+        self, *, tenant: str | None = "", limit: int = 20, after: str | None = None
     ) -> list[Batch]:
         """Newest first. Raises `NotFound` for an unknown `after`."""
         batches = await self._store.list_batches(tenant=tenant, limit=limit, after=after)
@@ -134,7 +134,7 @@ class Batches:
         """Whoever's, oldest first; of their counts only the total."""
         return await self._store.open_batches()
 
-    async def cancel(self, id: str, *, tenant: str = "") -> Batch:
+    async def cancel(self, id: str, *, tenant: str | None = "") -> Batch:
         """Ask it to stop; what was done is kept. Raises `NotFound`, `Conflict` when it is over."""
         known = await self._store.batch(id, tenant=tenant)
         now = self._clock.wall()

@@ -32,13 +32,13 @@ class SqliteBatchStore:
     async def show_file(self, file: StoredFile) -> None:
         await self._writer.submit(lambda db: _show(db, file))
 
-    async def file(self, id: str, *, tenant: str) -> StoredFile:
+    async def file(self, id: str, *, tenant: str | None) -> StoredFile:
         return await self._reader.submit(lambda db: _to_file(_find_file(db, id, tenant)))
 
     async def list_files(
         self,
         *,
-        tenant: str,
+        tenant: str | None,
         purpose: str | None,
         limit: int,
         after: str | None,
@@ -46,7 +46,9 @@ class SqliteBatchStore:
     ) -> list[StoredFile]:
         def read(db: sqlite3.Connection) -> list[StoredFile]:
             seq = None if after is None else _find_file(db, after, tenant)["seq"]
-            conditions = ["is_ready = 1", "tenant = :tenant"]
+            conditions = ["is_ready = 1"]
+            if tenant is not None:
+                conditions.append("tenant = :tenant")
             if purpose is not None:
                 conditions.append("purpose = :purpose")
             rows = _page(
@@ -57,7 +59,7 @@ class SqliteBatchStore:
 
         return await self._reader.submit(read)
 
-    async def hide_file(self, id: str, *, tenant: str) -> None:
+    async def hide_file(self, id: str, *, tenant: str | None) -> None:
         await self._writer.submit(lambda db: _hide(db, id, tenant))
 
     async def hide_expired(self, *, now: float) -> list[str]:
@@ -80,13 +82,15 @@ class SqliteBatchStore:
 
         await self._writer.submit(write)
 
-    async def batch(self, id: str, *, tenant: str) -> Batch:
+    async def batch(self, id: str, *, tenant: str | None) -> Batch:
         return await self._reader.submit(lambda db: _to_batch(_find_batch(db, id, tenant)))
 
-    async def list_batches(self, *, tenant: str, limit: int, after: str | None) -> list[Batch]:
+    async def list_batches(
+        self, *, tenant: str | None, limit: int, after: str | None
+    ) -> list[Batch]:
         def read(db: sqlite3.Connection) -> list[Batch]:
             seq = None if after is None else _find_batch(db, after, tenant)["seq"]
-            wanted = ["tenant = :tenant"]
+            wanted = [] if tenant is None else ["tenant = :tenant"]
             rows = _page(db, "batches", wanted, seq, limit, is_ascending=False, tenant=tenant)
             return [_to_batch(row) for row in rows]
 
@@ -148,27 +152,27 @@ def _page(
     **values: object,
 ) -> list[sqlite3.Row]:
     beyond = [] if seq is None else ["seq > :seq" if is_ascending else "seq < :seq"]
-    where = " AND ".join([*conditions, *beyond])
+    where = " AND ".join([*conditions, *beyond]) or "true"
     order = "ASC" if is_ascending else "DESC"
     sql = f"SELECT * FROM {table} WHERE {where} ORDER BY seq {order} LIMIT :limit"
     return connection.execute(sql, {**values, "seq": seq, "limit": limit}).fetchall()
 
 
-def _find_file(connection: sqlite3.Connection, id: str, tenant: str) -> sqlite3.Row:
+def _find_file(connection: sqlite3.Connection, id: str, tenant: str | None) -> sqlite3.Row:
     rows = _run(connection, "file", file_id=id)
-    if not rows or rows[0]["tenant"] != tenant:
+    if not rows or tenant not in {None, rows[0]["tenant"]}:
         raise NotFound(f"no such file: {id[:80]}; it was deleted, has expired, or never was")
     return rows[0]
 
 
 def _find_batch(connection: sqlite3.Connection, id: str, tenant: str | None) -> sqlite3.Row:
     rows = _run(connection, "batch", batch_id=id)
-    if not rows or (tenant is not None and rows[0]["tenant"] != tenant):
+    if not rows or tenant not in {None, rows[0]["tenant"]}:
         raise NotFound(f"no such batch: {id[:80]}")
     return rows[0]
 
 
-def _hide(connection: sqlite3.Connection, id: str, tenant: str) -> None:
+def _hide(connection: sqlite3.Connection, id: str, tenant: str | None) -> None:
     _find_file(connection, id, tenant)
     readers = _run(connection, "is_file_read", file_id=id)
     if readers:

@@ -37,16 +37,16 @@ class InMemoryBatchStore:
         self._files[file.id] = file
         self._hidden.discard(file.id)
 
-    async def file(self, id: str, *, tenant: str) -> StoredFile:
+    async def file(self, id: str, *, tenant: str | None) -> StoredFile:
         file = self._files.get(id)
-        if file is None or id in self._hidden or file.tenant != tenant:
+        if file is None or id in self._hidden or tenant not in {None, file.tenant}:
             raise NotFound(f"no such file: {id[:80]}; it was deleted, has expired, or never was")
         return file
 
     async def list_files(
         self,
         *,
-        tenant: str,
+        tenant: str | None,
         purpose: str | None,
         limit: int,
         after: str | None,
@@ -62,12 +62,12 @@ class InMemoryBatchStore:
             file
             for file in files
             if file.id not in self._hidden
-            and file.tenant == tenant
+            and tenant in {None, file.tenant}
             and purpose in {None, file.purpose}
         ]
         return found[:limit]
 
-    async def hide_file(self, id: str, *, tenant: str) -> None:
+    async def hide_file(self, id: str, *, tenant: str | None) -> None:
         await self.file(id, tenant=tenant)
         reader = next((one for one in self._open() if one.input_file_id == id), None)
         if reader is not None:
@@ -105,18 +105,20 @@ class InMemoryBatchStore:
         await self.file(batch.input_file_id, tenant=batch.tenant)
         self._batches[batch.id] = batch
 
-    async def batch(self, id: str, *, tenant: str) -> Batch:
+    async def batch(self, id: str, *, tenant: str | None) -> Batch:
         batch = self._batches.get(id)
-        if batch is None or batch.tenant != tenant:
+        if batch is None or tenant not in {None, batch.tenant}:
             raise NotFound(f"no such batch: {id[:80]}")
         return batch
 
-    async def list_batches(self, *, tenant: str, limit: int, after: str | None) -> list[Batch]:
+    async def list_batches(
+        self, *, tenant: str | None, limit: int, after: str | None
+    ) -> list[Batch]:
         last = None if after is None else await self.batch(after, tenant=tenant)
         batches = list(reversed(self._batches.values()))
         if last is not None:
             batches = batches[batches.index(last) + 1 :]
-        return [batch for batch in batches if batch.tenant == tenant][:limit]
+        return [batch for batch in batches if tenant in {None, batch.tenant}][:limit]
 
     async def open_batches(self) -> list[Batch]:
         return self._open()
