@@ -1,4 +1,4 @@
-"""The OpenAPI document is served and tells of every route; `tests/clients` checks that it is true."""
+"""The OpenAPI document tells of every route; `tests/clients` checks that it is true."""
 
 from __future__ import annotations
 

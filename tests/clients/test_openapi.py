@@ -1,4 +1,4 @@
-"""Schemathesis asks everything that the OpenAPI document describes, and judges each answer by it."""
+"""Schemathesis asks everything that the OpenAPI document tells of, and judges each answer by it."""
 
 from __future__ import annotations
 
