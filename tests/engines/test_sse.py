@@ -153,3 +153,42 @@ def test_an_error_in_the_stream_is_seen():
 def test_the_payload_is_that_of_the_data_lines():
     assert data_of(b"event: x\ndata: {\ndata:}\n\n") == b"{\n}"
     assert data_of(b": ping\n\n") == b""
+
+
+@given(
+    st.lists(
+        st.sampled_from(
+            [
+                b'data: {"choices":[{"delta":{"content":"a"}}],"usage":null}\n\n',
+                b'data: {"choices":[{"delta":{"content":"a","reasoning_content":"b"}}]}\n\n',
+                b'data: {"choices":[{"delta":{"role":"assistant","content":""}}]}\n\n',
+                b": ping\n\n",
+            ]
+        ),
+        min_size=1,
+    )
+)
+def test_plain_frames_at_one_look_count_as_one_by_one(frames):
+    together, apart = StreamMeter(), StreamMeter()
+
+    assert together.see_plain(b"".join(frames))
+    for frame in frames:
+        apart.see(frame)
+
+    assert together.output_tokens == apart.output_tokens
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        b"data: [DONE]\n\n",
+        b'data: {"choices":[],"usage":{"prompt_tokens":1}}\n\n',
+        b'data: {"error":{"message":"no"}}\n\n',
+        b"event: error\ndata: {}\n\n",
+    ],
+)
+def test_a_frame_that_needs_a_closer_look_is_not_plain(frame):
+    meter = StreamMeter()
+
+    assert not meter.see_plain(b'data: {"choices":[{"delta":{"content":"a"}}]}\n\n' + frame)
+    assert meter.output_tokens == 0

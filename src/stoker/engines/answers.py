@@ -12,7 +12,7 @@ from stoker.engines.collect import Assembler, Assembling, usage_of_runs
 from stoker.engines.collect_typed import MessageAssembler, ResponseAssembler
 from stoker.engines.http1 import Answer, Broken, Stalled
 from stoker.engines.mended_events import Mending
-from stoker.engines.sse import FrameSplitter, StreamMeter, usage_of_json
+from stoker.engines.sse import FrameSplitter, StreamMeter, is_whole, usage_of_json
 from stoker.ports import Checkpoint
 
 EVENT_STREAM = "text/event-stream"
@@ -87,6 +87,8 @@ class StreamedAnswer:
     async def __anext__(self) -> bytes:
         wants_usage = self._outbound.is_usage_asked
         while True:
+            if (piece := await self._frames.plain()) is not None:
+                return piece
             # What came together goes out together: the writes are what a stream costs.
             frames = await self._frames.ready()
             chunk = [one for one, is_usage_only in frames if wants_usage or not is_usage_only]
@@ -301,6 +303,16 @@ class Frames:
         self._needs_done = endpoint in ASSEMBLED
         self.meter = StreamMeter(is_typed=endpoint in TYPED)
 
+    async def plain(self) -> bytes | None:
+        """What has come, if it needs no closer look; else `ready` has it."""
+        if self._ready or self._wire.is_ended or self._mending or not self._splitter.is_empty:
+            return None
+        piece = await self._wire.read()
+        if is_whole(piece) and self.meter.see_plain(piece):
+            return piece
+        self._take(piece)
+        return None
+
     async def ready(self) -> list[tuple[bytes, bool]]:
         """The frames that have come, at least one, each with whether it brings nothing but usage.
 
@@ -309,7 +321,7 @@ class Frames:
         while not self._ready:
             if self._wire.is_ended:
                 raise StopAsyncIteration
-            await self._read()
+            self._take(await self._wire.read())
         frames: list[tuple[bytes, bool]] = []
         while self._ready:
             frame = self._ready[0]
@@ -323,8 +335,7 @@ class Frames:
             self._ready.popleft()
         return frames
 
-    async def _read(self) -> None:
-        piece = await self._wire.read()
+    def _take(self, piece: bytes) -> None:
         if piece:
             self._ready.extend(self._splitter.feed(piece))
             return

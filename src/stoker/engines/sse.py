@@ -22,6 +22,8 @@ class FrameSplitter:
 
     def feed(self, data: bytes) -> list[bytes]:
         """Add bytes, cut anywhere; return the frames that are now complete."""
+        if not self._buffer and is_whole(data) and b"\r" not in data:
+            return [frame + b"\n\n" for frame in data.split(b"\n\n")[:-1]]
         self._buffer += data
         frames = []
         start = 0
@@ -33,6 +35,11 @@ class FrameSplitter:
         del self._buffer[:start]
         self._searched = len(self._buffer)
         return frames
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no frame has begun that has not ended."""
+        return not self._buffer
 
     def rest(self) -> bytes:
         """Bytes of a frame whose end has not come."""
@@ -51,6 +58,15 @@ class StreamMeter:
         self.usage: Usage | None = None
         self.is_done = False
         self.error: str | None = None
+
+    def see_plain(self, frames: bytes) -> bool:
+        """Take note of whole frames that bring text and nothing else, at one look; false, and
+        nothing noted, when there may be more in them.
+        """
+        if self._is_typed or _MORE.search(frames) is not None:
+            return False
+        self.output_tokens += len(_CONTENT_LINE.findall(frames))
+        return True
 
     def see(self, frame: bytes) -> bool:
         """Take note of a frame; true when it brings nothing but usage."""
@@ -79,6 +95,11 @@ class StreamMeter:
         return chunk.choices is not None and len(chunk.choices) == 0
 
 
+def is_whole(piece: bytes) -> bool:
+    """Whether a piece that begins with a frame ends with one, as most do."""
+    return piece.endswith(b"\n\n")
+
+
 def data_of(frame: bytes) -> bytes:
     """The frame's payload: its `data` lines joined by newlines; empty for comments and pings."""
     lines = [line[5:].removeprefix(b" ") for line in frame.splitlines() if line[:5] == b"data:"]
@@ -100,6 +121,8 @@ _CONTENT = re.compile(
     rb'"(?:content|text|reasoning|reasoning_content|arguments|delta|thinking|partial_json|refusal)"'
     rb'\s*:\s*"(?!")'
 )
+_CONTENT_LINE = re.compile(_CONTENT.pattern + rb"[^\n]*")
+_MORE = re.compile(rb'"usage"\s*:\s*\{|\[DONE\]|error')
 # Typed events repeat the text when a part of it is complete: only the pieces count.
 _DELTA = re.compile(rb'"type"\s*:\s*"(?:content_block_delta|response\.[a-z_.]+\.delta)"')
 _USAGE = re.compile(rb'"usage"\s*:\s*\{')

@@ -5,7 +5,9 @@ A line's kind is the name of its class. Windows and steps are `optimizer_record.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import fields
+from operator import attrgetter
 from typing import Any, get_args
 
 import msgspec
@@ -17,13 +19,27 @@ from stoker.core.policy import Policy
 
 EVENTS: dict[str, type[Event]] = {kind.__name__: kind for kind in get_args(Event)}
 ACTIONS: dict[str, type[Action]] = {kind.__name__: kind for kind in get_args(Action)}
+_Reader = tuple[tuple[str, ...], Callable[[object], tuple[object, ...]]]
 FREQUENT: dict[str, type[Event]] = {kind.__name__: kind for kind in (FirstToken, Progressed)}
 """They come several times a second, and only a replay of the scheduler needs them."""
 
 
 def fields_of(record: object) -> dict[str, object]:
     """The fields of an event or an action. What is inside them becomes JSON when it is written."""
-    return {name: getattr(record, name) for name in type(record).__dataclass_fields__}  # type: ignore[attr-defined]
+    names, values_of = _READERS[type(record)]
+    return dict(zip(names, values_of(record), strict=True))
+
+
+def _reader(kind: type[Event] | type[Action]) -> _Reader:
+    names = tuple(field.name for field in fields(kind))
+    if len(names) == 1:  # of one name alone, `attrgetter` gives no tuple
+        return names, lambda record: (getattr(record, names[0]),)
+    return names, attrgetter(*names)
+
+
+_READERS: dict[type, _Reader] = {
+    kind: _reader(kind) for kind in (*EVENTS.values(), *ACTIONS.values())
+}
 
 
 def event_of(kind: str, fields: Mapping[str, object]) -> Event | None:
