@@ -23,6 +23,7 @@ from stoker.cli.replay import replay
 from stoker.cli.search import search
 from stoker.cli.serve import serve
 from stoker.cli.sim import sim
+from stoker.cli.top import top
 
 COMMANDS = (
     serve,
@@ -34,6 +35,7 @@ COMMANDS = (
     jobs,
     keys,
     explain,
+    top,
     doctor,
     replay,
     sim,
