@@ -20,9 +20,6 @@ from stoker.store.rows import to_claimed, to_job
 
 Held = tuple[JobId, str]
 
-_CLAIMABLE = ("claimable", "claimable_of_family")
-_CLAIMABLE_OF_TENANT = ("claimable_of_tenant", "claimable_of_tenant_family")
-
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
@@ -44,11 +41,10 @@ def claim(
     """
     count = max(0, wanted.count)
     seqs: list[int] = []
-    any_family, of_family = _CLAIMABLE if wanted.tenant is None else _CLAIMABLE_OF_TENANT
     if wanted.family:
-        seqs = _claimable(connection, of_family, wanted)
+        seqs = _claimable(connection, "claimable_of_family", wanted)
     if len(seqs) < count:
-        oldest = _claimable(connection, any_family, wanted)
+        oldest = _claimable(connection, "claimable", wanted)
         seqs += [seq for seq in oldest if seq not in seqs][: count - len(seqs)]
     if not seqs:
         return []
@@ -60,13 +56,21 @@ def claim(
 def _claimable(connection: sqlite3.Connection, name: str, wanted: Wanted) -> list[int]:
     """The first waiting jobs of these engines together."""
     count = max(0, wanted.count)
-    which = {"family": wanted.family, "tenant": wanted.tenant, "count": count}
+    which = {"family": wanted.family, "count": count}
     seqs = [
         row["seq"]
         for engine in wanted.engines
-        for row in _run(connection, name, engine=engine, **which)
+        for tenant in _tenants(connection, engine, wanted)
+        for row in _run(connection, name, engine=engine, tenant=tenant, **which)
     ]
     return sorted(seqs)[:count]
+
+
+def _tenants(connection: sqlite3.Connection, engine: str, wanted: Wanted) -> list[str]:
+    """The tenant that is named, or each that has jobs waiting for this engine."""
+    if wanted.tenant is not None:
+        return [wanted.tenant]
+    return [row["tenant"] for row in _run(connection, "waiting_tenants", engine=engine)]
 
 
 def renew(

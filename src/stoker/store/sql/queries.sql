@@ -19,19 +19,14 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 -- name: insert_body
 INSERT INTO bodies (seq, body) VALUES (?, ?);
 
+-- name: waiting_tenants
+SELECT tenant FROM counts WHERE state = 'available' AND engine = :engine AND jobs > 0;
+
 -- name: claimable
-SELECT seq FROM jobs INDEXED BY jobs_engine
-WHERE state = 'available' AND engine = :engine ORDER BY seq LIMIT :count;
-
--- name: claimable_of_family
-SELECT seq FROM jobs INDEXED BY jobs_family
-WHERE state = 'available' AND engine = :engine AND family = :family ORDER BY seq LIMIT :count;
-
--- name: claimable_of_tenant
 SELECT seq FROM jobs INDEXED BY jobs_tenant
 WHERE state = 'available' AND engine = :engine AND tenant = :tenant ORDER BY seq LIMIT :count;
 
--- name: claimable_of_tenant_family
+-- name: claimable_of_family
 SELECT seq FROM jobs INDEXED BY jobs_tenant_family
 WHERE state = 'available' AND engine = :engine AND tenant = :tenant AND family = :family
 ORDER BY seq LIMIT :count;

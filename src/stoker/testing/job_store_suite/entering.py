@@ -75,6 +75,20 @@ class Entering:
         assert [one.job.id for one in oldest] == ["b1", "b3"]
         assert await store.claim(9, lease_s=LEASE_S, now=1.0, tenant="b") == []
 
+    async def test_without_a_tenant_the_oldest_are_claimed_whosever_they_are(
+        self, store: JobStore
+    ) -> None:
+        await enqueued(store, "a1", tenant="a", family="x")
+        await enqueued(store, "b1", "b2", tenant="b", family="y")
+        await enqueued(store, "n", family="y")
+        await enqueued(store, "a2", tenant="a", family="y")
+
+        of_family = await store.claim(2, lease_s=LEASE_S, now=1.0, family="y")
+        rest = await store.claim(9, lease_s=LEASE_S, now=1.0)
+
+        assert [one.job.id for one in of_family] == ["b1", "b2"]
+        assert [one.job.id for one in rest] == ["a1", "n", "a2"]
+
     async def test_a_key_still_names_its_job_after_it_finished(self, store: JobStore) -> None:
         await enqueued(store, "a", key="k", body=b"x")
         held = await claimed(store)
