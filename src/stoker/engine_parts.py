@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from stoker.config import Config, optimizer_policy
 from stoker.core.jobs import RetryPolicy
@@ -16,6 +17,7 @@ from stoker.core.policy import Policy
 from stoker.core.reasons import Explanation
 from stoker.core.scheduler import Scheduler
 from stoker.core.snapshot import Story
+from stoker.core.story import Entry
 from stoker.core.views import why_background_waits
 from stoker.core.work import Priority, RequestId
 from stoker.engine_config import EngineConfig
@@ -29,6 +31,7 @@ from stoker.runtime.event_codec import beginning
 from stoker.runtime.event_file import EventFile
 from stoker.runtime.job_runner import JobRunner
 from stoker.runtime.meter import Meter
+from stoker.runtime.past import past_entries
 from stoker.runtime.recorder import EventLog
 from stoker.runtime.served_models import ServedModels
 from stoker.runtime.waiters import Waiters
@@ -48,6 +51,8 @@ class EngineSetup:
     engine: Engine
     settings: EngineConfig = field(default_factory=EngineConfig)
     event_files: Sequence[EventFile] = ()
+    events_path: Path | None = None
+    """Where this and earlier lives have written their events, if anywhere."""
 
 
 class EngineParts:
@@ -69,6 +74,7 @@ class EngineParts:
         self._config = config
         self._clock = clock
         self._event_files = setup.event_files
+        self._events_path = setup.events_path
         self._models_learned: Callable[[], None] | None = None
         self.name = name
         self.engine = engine
@@ -128,6 +134,16 @@ class EngineParts:
             return story
         why = self.control.explained(story.explanation, story.request.priority)
         return replace(story, explanation=why)
+
+    async def past(self, id: str) -> list[Entry]:
+        """What the event log in the data folder still has of a request, oldest first, with the
+        times of this process's clock; earlier ones are below zero, maybe.
+        """
+        if self._events_path is None:
+            return []
+        offset_s = self._clock.wall() - self._clock.monotonic()
+        found = await asyncio.to_thread(past_entries, self._events_path, id)
+        return [entry._replace(at=entry.at - offset_s) for entry in found]
 
     def why_background_waits(self) -> Explanation:
         """Why the next job in the store is not claimed for this engine now."""

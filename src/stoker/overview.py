@@ -14,6 +14,7 @@ from stoker.core.errors import NotFound
 from stoker.core.jobs import JobState
 from stoker.core.reasons import Explanation, Reason
 from stoker.core.snapshot import Snapshot, Story
+from stoker.core.story import Entry
 from stoker.core.work import JobId, Priority, RequestId
 from stoker.engine_parts import EngineParts
 from stoker.ports import Clock, Job, JobStore
@@ -83,6 +84,10 @@ class FabricSnapshot:
         return sum(one.jobs_held for one in self.engines.values())
 
 
+_SAME_S = 0.5
+"""Clocks and rows agree to within this."""
+
+
 class Overview:
     """Looks at the parts of one service."""
 
@@ -109,24 +114,43 @@ class Overview:
         )
 
     async def explain(self, id: str) -> Story:
-        """Why a request or a job is where it is, and its story. Raises `NotFound`."""
-        story = self._story(id)
-        if story is not None and story.state != "gone":
-            return story
+        """Why a request or a job is where it is, and its story, as far back as the event log in the
+        data folder goes. Raises `NotFound`.
+        """
+        story, job = self._story(id), await self._job(id)
+        entries = () if story is None else story.entries
+        if _is_older(job, entries, self._offset_s):
+            entries = await self._with_past(id, entries)
+        if job is not None:
+            entries = told_by_row(job, entries, self._offset_s)
+        if story is None and not entries:
+            raise NotFound(f"no job {id}, and no request of it is remembered")
+        if story is None:
+            story = Story(RequestId(id), "gone", None, None, None, None, ())
+        if job is not None and story.state == "gone":
+            why = self._why_job_waits(job) if job.state is JobState.AVAILABLE else None
+            named = job.engine or self._parts.default.name
+            story = replace(story, state=job.state.value, explanation=why, engine=named)
+        began_at = entries[0].at + self._offset_s if entries else None
+        return replace(story, entries=entries, began_at=began_at)
+
+    async def _job(self, id: str) -> Job | None:
         try:
-            job = await self._store.get(JobId(id))
+            return await self._store.get(JobId(id))
         except NotFound:
-            if story is None:
-                raise NotFound(f"no job {id}, and no request of it is remembered") from None
-            return story
-        story = story or Story(RequestId(id), "gone", None, None, None, None, ())
-        why = self._why_job_waits(job) if job.state is JobState.AVAILABLE else None
-        return replace(
-            story,
-            state=job.state.value,
-            explanation=why,
-            engine=job.engine or self._parts.default.name,
-        )
+            return None
+
+    async def _with_past(self, id: str, entries: tuple[Entry, ...]) -> tuple[Entry, ...]:
+        """What is remembered, after what was written down before that."""
+        since = entries[0].at if entries else float("inf")
+        found = [entry for one in self._parts.engines.values() for entry in await one.past(id)]
+        older = [entry for entry in found if entry.at < since - _SAME_S]
+        return (*sorted(older, key=lambda entry: entry.at), *entries)
+
+    @property
+    def _offset_s(self) -> float:
+        """From the time of the events to seconds since 1970."""
+        return self._clock.wall() - self._clock.monotonic()
 
     def job_reason(self, job: Job) -> str | None:
         """Why a job is not running, or not over; `None` when it is."""
@@ -152,6 +176,32 @@ class Overview:
         stories = [one.story(id) for one in self._parts.engines.values()]
         found = [story for story in stories if story is not None]
         return min(found, key=lambda story: story.state == "gone", default=None)
+
+
+def _is_older(job: Job | None, entries: tuple[Entry, ...], offset_s: float) -> bool:
+    """Whether something happened before what is remembered, so that it is worth looking for."""
+    if not entries or entries[0].what != "arrived":
+        return True
+    started_at = None if job is None else job.started_at
+    return started_at is not None and started_at < entries[0].at + offset_s - _SAME_S
+
+
+def told_by_row(job: Job, entries: tuple[Entry, ...], offset_s: float) -> tuple[Entry, ...]:
+    """With what the job's row knows: when it was stored, and how it ended if nothing else says."""
+    named = {"batch": job.batch, "tenant": job.tenant, "key": job.key}
+    enqueued = {name: value for name, value in named.items() if value}
+    first = Entry(job.created_at - offset_s, "enqueued", enqueued)
+    if job.finished_at is None:
+        return (first, *entries)
+    ended: dict[str, object] = {"attempts": job.attempts, "preemptions": job.preemptions}
+    if job.error is not None:
+        ended |= {"code": job.error.code, "message": job.error.message}
+    if job.usage is not None:
+        ended |= {
+            "prompt_tokens": job.usage.prompt_tokens,
+            "output_tokens": job.usage.output_tokens,
+        }
+    return (first, *entries, Entry(job.finished_at - offset_s, job.state.value, ended))
 
 
 def _engine_snapshot(parts: EngineParts, now: float) -> EngineSnapshot:

@@ -11,6 +11,7 @@ from stoker.engines.detect import connect
 from stoker.engines.embedded import EmbeddedEngine, EmbeddedSettings
 from stoker.engines.openai_http import CapacityOverrides
 from stoker.ports import Engine, JobStore
+from stoker.runtime.clock import SystemClock
 from stoker.runtime.event_file import EventFile
 from stoker.runtime.optimizer_record import KINDS
 from stoker.runtime.warm_start import WarmStart
@@ -40,6 +41,7 @@ async def build_engines(config: Config) -> dict[str, EngineSetup]:
             await _build_engine(settings, data_of(config, name)),
             settings,
             build_event_files(config, data_of(config, name)),
+            data_of(config, name) / EVENTS_FILE,
         )
         for name, settings in config.all_engines().items()
     }
@@ -61,7 +63,7 @@ def build_event_files(config: Config, data: Path) -> tuple[EventFile, ...]:
         return ()
     most, is_full = settings.events_max_bytes, settings.events == "full"
     return (
-        EventFile(data / EVENTS_FILE, max_bytes=most, is_full=is_full),
+        EventFile(data / EVENTS_FILE, max_bytes=most, is_full=is_full, clock=SystemClock()),
         EventFile(data / OPTIMIZER_FILE, max_bytes=most, kinds=KINDS),
     )
 

@@ -122,6 +122,7 @@ def story_document(story: Story) -> dict[str, Any]:
         "id": story.id,
         "state": story.state,
         "engine": story.engine,
+        "began_at": story.began_at,
         "explanation": explanation_document(story.explanation),
         "position": story.position,
         "prediction": _plain(story.prediction),

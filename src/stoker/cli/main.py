@@ -20,6 +20,7 @@ from stoker.cli.mcp_server import serve_mcp
 from stoker.cli.memories import memories
 from stoker.cli.outcomes import OneLineErrors
 from stoker.cli.replay import replay
+from stoker.cli.report import report
 from stoker.cli.search import search
 from stoker.cli.serve import serve
 from stoker.cli.sim import sim
@@ -38,6 +39,7 @@ COMMANDS = (
     top,
     doctor,
     replay,
+    report,
     sim,
     show_config,
 )

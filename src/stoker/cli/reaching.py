@@ -17,12 +17,12 @@ from stoker.cli.remote import with_url
 from stoker.client import Client, ServerUnreachable
 from stoker.config import Config, LogConfig
 from stoker.engines.absent import AbsentEngine
-from stoker.fabric import Fabric
+from stoker.fabric import EngineSetup, Fabric
 from stoker.logs import configure
 from stoker.memories_parts import build_memory_store
 from stoker.runtime.clock import SystemClock
 from stoker.settings import Flag, load
-from stoker.wiring import build_store
+from stoker.wiring import EVENTS_FILE, build_store, data_of
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -101,9 +101,13 @@ async def _served_here(where: Where, *, with_engine: bool) -> AsyncGenerator[str
 
 @asynccontextmanager
 async def _without_engine(config: Config) -> AsyncGenerator[Fabric]:
+    setups = {
+        name: EngineSetup(AbsentEngine(), settings, (), data_of(config, name) / EVENTS_FILE)
+        for name, settings in config.all_engines().items()
+    }
     async with Fabric.assemble(
         config,
-        engine=AbsentEngine(),
+        engine=setups,
         store=build_store(config),
         clock=SystemClock(),
         memories=build_memory_store(config),

@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Generator, Mapping
 from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Any
+from urllib.parse import urlencode
 
 import aiohttp
 import msgspec
@@ -134,6 +135,15 @@ class Client:
     async def explain(self, id: str) -> Document:
         """Why a request or a job is where it is, and its story."""
         return await self.call("GET", f"/v1/fabric/explain/{id}")
+
+    async def history(
+        self, since: float | str, until: float | str, *, engine: str | None = None
+    ) -> Document:
+        """A stretch of the past; times as `12h` ago, dates, or seconds since 1970."""
+        query = {"since": str(since), "until": str(until)}
+        if engine is not None:
+            query["engine"] = engine
+        return await self.call("GET", f"/v1/fabric/history?{urlencode(query)}")
 
     async def events(self, *, recent: int = 0) -> AsyncGenerator[Document]:
         """What happens in the fabric, as it happens, after the last `recent` events.

@@ -8,6 +8,7 @@ from stoker.core import order
 from stoker.core.actions import Action, ClaimJobs, Dispatch
 from stoker.core.giving_way import GivingWay
 from stoker.core.ledger import Running
+from stoker.core.load import Load
 from stoker.core.queues import Waiting
 from stoker.core.reasons import Explanation, Reason
 from stoker.core.refusing import reject
@@ -70,6 +71,9 @@ class Decisions:
     def _dispatch(self, waiting: Waiting, at: float, cause: str) -> Dispatch:
         state = self._state
         request = waiting.request
+        state.stories.dispatched(
+            request.id, at, waited_s=at - waiting.since, inputs=self._inputs(waiting.load)
+        )
         order.start(state, waiting, at)
         wants_more = state.queues.count(request.priority) > 0 or (
             request.priority is Priority.P2 and state.claims.available > 0
@@ -81,8 +85,25 @@ class Decisions:
         if is_guest and request.priority is Priority.P2:
             state.ledger.guest = request.id
         state.admissions[request.priority, Reason.ADMITTED] += 1
-        state.stories.tell(request.id, at, "dispatched", waited_s=round(at - waiting.since, 4))
         return Dispatch(request.id, cause)
+
+    def _inputs(self, load: Load) -> dict[str, object]:
+        """What the decision to start rests on, as it was; what costs nothing to know."""
+        state = self._state
+        ledger, box = state.ledger, state.box
+        final = ledger.final_tokens + load.total_tokens
+        inputs = {
+            "running": len(ledger.running),
+            "departing": ledger.departing,
+            "slots": box.capacity.requests,
+            "held_tokens": ledger.held_tokens,
+            "kv_forecast_tokens": round(
+                final + state.forecast.margin(ledger.variance + load.output_variance)
+            ),
+            "kv_tokens": box.capacity.kv_tokens,
+            "ram_available_bytes": box.host.ram_available_bytes,
+        }
+        return {name: value for name, value in inputs.items() if value is not None}
 
     def _claim(self, at: float, cause: str) -> list[Action]:
         """Ask for jobs only when they could start: there is no second queue to keep in step."""

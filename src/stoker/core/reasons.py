@@ -76,7 +76,7 @@ class Explanation:
     @property
     def message(self) -> str:
         """One sentence for people; built only when somebody reads it."""
-        text = _SENTENCES[self.reason]
+        text = SENTENCES[self.reason]
         if self.note:
             text = f"{text}: {self.note}"
         if self.measured is not None and self.limit is not None:
@@ -88,7 +88,7 @@ class Explanation:
 
 ADMITTED = Explanation(Reason.ADMITTED)
 
-_SENTENCES = {
+SENTENCES = {
     Reason.ADMITTED: "nothing stands in its way",
     Reason.ENGINE_DOWN: "the engine is not ready",
     Reason.TELEMETRY_STALE: "the engine's gauges are too old to trust, which counts as full",

@@ -105,3 +105,5 @@ class Story:
     entries: tuple[Entry, ...]
     engine: str | None = None
     """The name of the engine that it is for, where one is remembered."""
+    began_at: float | None = None
+    """When the first entry was, in seconds since 1970; entries have the time of the events."""

@@ -66,6 +66,12 @@ class Stories:
             limit=explanation.limit,
         )
 
+    def dispatched(
+        self, id: RequestId, at: float, *, waited_s: float, inputs: Mapping[str, object]
+    ) -> None:
+        """It starts; what was known of the box at that moment."""
+        self.tell(id, at, "dispatched", waited_s=round(waited_s, 4), **inputs)
+
     def left(self, event: Left) -> None:
         """The last entry: how it ended, and what it really took."""
         usage = event.usage
@@ -83,6 +89,33 @@ class Stories:
 
     def of(self, id: RequestId) -> tuple[Entry, ...]:
         return tuple(self._stories.get(id, ()))
+
+    def decided(self, id: RequestId) -> Mapping[str, object]:
+        """For the log, at a dispatch: what was predicted, the inputs of the decision, and each
+        reason that it waited for, with its knob and numbers.
+        """
+        entries = self._stories.get(id, ())
+        details: dict[str, object] = {}
+        waits: list[dict[str, object]] = []
+        for entry in entries:
+            if entry.what == "arrived":
+                waits.clear()  # those of an earlier run are in an earlier line
+                details["predicted_output_tokens"] = entry.fields["predicted_output_tokens"]
+                details["prompt_tokens"] = entry.fields["prompt_tokens"]
+            elif entry.what == "waits":
+                waits.append({"at": entry.at, **entry.fields})
+        if entries and entries[-1].what == "dispatched":
+            details |= entries[-1].fields
+        return {**details, "waits": waits} if waits else details
+
+    def first_token_at(self, id: RequestId) -> float | None:
+        """Of its last run."""
+        for entry in reversed(self._stories.get(id, ())):
+            if entry.what == "first_token":
+                return entry.at
+            if entry.what == "dispatched":
+                return None
+        return None
 
     def __contains__(self, id: RequestId) -> bool:
         return id in self._stories

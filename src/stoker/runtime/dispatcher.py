@@ -219,9 +219,7 @@ class Dispatcher:
                 event = self._events.popleft()
                 for action in self.scheduler.handle(event):
                     self._carry_out(action)
-                kind = type(event).__name__
-                is_frequent = kind in FREQUENT
-                self._recorder.record(kind, event.at, fields_of(event), is_frequent=is_frequent)
+                self._record(event)
         finally:
             self._is_handling = False
         self._arm()
@@ -271,10 +269,20 @@ class Dispatcher:
 
     # ------------------------------------------------------------------ carrying out
 
+    def _record(self, event: Event) -> None:
+        kind, fields = type(event).__name__, fields_of(event)
+        if isinstance(event, Left):
+            # The event itself is frequent, and not in every log.
+            first_token_at = self.scheduler.state.stories.first_token_at(event.id)
+            if first_token_at is not None:
+                fields["first_token_at"] = first_token_at
+        self._recorder.record(kind, event.at, fields, is_frequent=kind in FREQUENT)
+
     def _carry_out(self, action: Action) -> None:
         details: dict[str, object] = {}
         match action:
             case Dispatch(id=id):
+                details.update(self.scheduler.state.stories.decided(id))
                 future = self._tickets[id].future
                 if not future.done():
                     future.set_result(None)

@@ -14,19 +14,23 @@ from pathlib import Path
 import msgspec
 import structlog
 
+from stoker.ports import Clock
 from stoker.runtime.recorder import EventLog, LoggedEvent, Subscription
 
 log = structlog.get_logger("stoker.events")
 
 _PAUSE_S = 0.25
 _SIZE = 10_000
+_CLOCK_EVERY_S = 300.0
+CLOCK_READ = "ClockRead"
 
 
 class EventFile:
     """Appends events to `path`; at `max_bytes` it becomes `path.1`, and the one before is gone.
 
     `EventsLost`, with their `count`, stands where some could not be written. With `kinds` it has
-    those alone and counts them itself, so that its `seq` has no gaps either.
+    those alone and counts them itself, so that its `seq` has no gaps either. With a `clock`, a
+    `ClockRead` stands at the beginning, and every few minutes: what time of day the seconds are.
     """
 
     def __init__(
@@ -36,10 +40,14 @@ class EventFile:
         max_bytes: int = 64 * 2**20,
         is_full: bool = False,
         kinds: Collection[str] | None = None,
+        clock: Clock | None = None,
     ) -> None:
         self.is_full = is_full
         """Whether it has the frequent events too: then the scheduler can be replayed from it."""
+        self.path = path
         self._path = path
+        self._clock = clock
+        self._clock_read_at = float("-inf")
         self._max_bytes = max_bytes
         self._kinds = kinds
         self._chosen = 0
@@ -71,9 +79,21 @@ class EventFile:
         encoded = b"".join(msgspec.json.encode(event, enc_hook=str) + b"\n" for event in events)
         self._path.parent.mkdir(parents=True, exist_ok=True)
         if self._path.exists() and self._path.stat().st_size + len(encoded) > self._max_bytes:
-            self._path.replace(_older(self._path))
+            self._path.replace(older_file(self._path))
+            self._clock_read_at = float("-inf")
         with self._path.open("ab") as file:
-            file.write(encoded)
+            file.write(self._clock_read(events[0]) + encoded)
+
+    def _clock_read(self, before: LoggedEvent) -> bytes:
+        """A line with the time of day, if one is due."""
+        if self._clock is None:
+            return b""
+        now = self._clock.monotonic()
+        if now - self._clock_read_at < _CLOCK_EVERY_S:
+            return b""
+        self._clock_read_at = now
+        line = LoggedEvent(before.seq, CLOCK_READ, now, {"wall": self._clock.wall()})
+        return msgspec.json.encode(line) + b"\n"
 
     def _collect(self, subscription: Subscription) -> None:
         taken = subscription.take()
@@ -135,7 +155,7 @@ class BrokenLine:
 def read_events(path: Path) -> Iterator[LoggedEvent | BrokenLine]:
     """What was written to `path`, oldest first, with the file before it. Raises `OSError`."""
     decoder = msgspec.json.Decoder(LoggedEvent)
-    older = _older(path)
+    older = older_file(path)
     for one in (older, path) if older.exists() else (path,):
         with one.open("rb") as file:
             for number, line in enumerate(file, start=1):
@@ -150,5 +170,6 @@ def _lost(count: int, before: LoggedEvent) -> LoggedEvent:
     return LoggedEvent(before.seq, "EventsLost", before.at, {"count": count})
 
 
-def _older(path: Path) -> Path:
+def older_file(path: Path) -> Path:
+    """The file before it."""
     return path.with_name(path.name + ".1")

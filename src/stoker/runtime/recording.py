@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 
 from stoker.core.errors import StokerError
 from stoker.runtime.event_codec import ACTIONS, EVENTS, FREQUENT
-from stoker.runtime.event_file import BrokenLine
+from stoker.runtime.event_file import CLOCK_READ, BrokenLine
 from stoker.runtime.recorder import LoggedEvent
 
 UNREADABLE = (AttributeError, KeyError, TypeError, ValueError)
@@ -62,6 +62,8 @@ class Recording:
         for entry in self._entries:
             if isinstance(entry, BrokenLine):
                 (self._cut if entry.is_cut else self._foreign).append(entry.where)
+                continue
+            if entry.kind == CLOCK_READ:
                 continue
             if entry.kind == "EventsLost":
                 self._note_lost(entry)
