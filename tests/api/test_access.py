@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 from dataclasses import replace
+from datetime import datetime
 
 import pytest
 
@@ -327,6 +328,19 @@ async def test_the_headers_tell_what_is_left_of_the_minute(keyed, chat):
     assert refused.error["code"] == "rate_limit_exceeded"
     assert 25 <= int(refused.headers["retry-after"]) <= 30
     assert later.status == 200
+
+
+async def test_anthropics_routes_tell_it_in_anthropics_headers(keyed, chat):
+    alice = keyed.key(quota=Quota(requests_per_minute=2))
+    async with keyed.house() as house:
+        reply = await house.call("POST", "/v1/messages", chat(), headers=alice)
+
+        assert reply.status == 200
+        assert reply.headers["anthropic-ratelimit-requests-limit"] == "2"
+        assert reply.headers["anthropic-ratelimit-requests-remaining"] == "1"
+        reset = datetime.fromisoformat(reply.headers["anthropic-ratelimit-requests-reset"])
+        assert 25 < reset.timestamp() - house.fabric.clock.wall() <= 30
+    assert not any("token" in name or name.startswith("x-ratelimit") for name in reply.headers)
 
 
 async def test_tokens_count_as_they_were_in_the_end(keyed, chat):

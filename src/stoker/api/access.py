@@ -10,10 +10,12 @@ import binascii
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Literal
 
 from stoker.access.key_file import KeyFile
 from stoker.access.keys import RESERVED, Key, id_of
+from stoker.api.anthropic import is_anthropic
 from stoker.api.asgi import Message, Scope, Send, header
 from stoker.api.problems import Header
 from stoker.core.errors import NotAllowed, NotFound, Unauthorized
@@ -109,20 +111,26 @@ class Access:
         if key is None or not (key.quota.requests_per_minute or key.quota.tokens_per_minute):
             return send
 
+        path = scope["path"]
+
         async def send_with_limits(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [*message.get("headers", ()), *self._limits(key)]
+                message["headers"] = [*message.get("headers", ()), *self._limits(key, path)]
             await send(message)
 
         return send_with_limits
 
-    def _limits(self, key: Key) -> Sequence[Header]:
+    def _limits(self, key: Key, path: str) -> Sequence[Header]:
         quotas, now = self._fabric.quotas, self._fabric.clock.monotonic()
         left = {
             "requests": quotas.requests_left(key.id, key.quota, now),
             "tokens": quotas.tokens_left(key.id, key.quota, now),
         }
-        return [one for kind, of in left.items() if of is not None for one in _headers(kind, of)]
+        known = {kind: of for kind, of in left.items() if of is not None}
+        if is_anthropic(path):
+            wall = self._fabric.clock.wall()
+            return [one for kind, of in known.items() for one in _anthropic_headers(kind, of, wall)]
+        return [one for kind, of in known.items() for one in _headers(kind, of)]
 
 
 class Bill:
@@ -238,4 +246,17 @@ def _headers(kind: str, left: Left) -> list[Header]:
     }
     return [
         (f"x-ratelimit-{name}-{kind}".encode(), value.encode()) for name, value in values.items()
+    ]
+
+
+def _anthropic_headers(kind: str, left: Left, wall: float) -> list[Header]:
+    reset = datetime.fromtimestamp(wall + left.reset_s, UTC).isoformat(timespec="seconds")
+    values = {
+        "limit": str(left.limit),
+        "remaining": str(left.remaining),
+        "reset": reset.replace("+00:00", "Z"),
+    }
+    return [
+        (f"anthropic-ratelimit-{kind}-{name}".encode(), value.encode())
+        for name, value in values.items()
     ]
