@@ -58,7 +58,7 @@ lock *args:
             --generate-hashes --no-emit-index-url --custom-compile-command "just lock" {{ args }} "$@"
     }
     compile requirements/uv.in --output-file requirements/uv.lock
-    compile pyproject.toml requirements/dev.in --extra embedded --extra memories --extra mcp --extra plots \
+    compile pyproject.toml requirements/dev.in --extra embedded --extra memories --extra mcp --extra otel --extra plots \
         --output-file requirements/dev.lock
     compile requirements/model.in --no-deps --output-file requirements/model.lock
     compile requirements/clients.in --output-file requirements/clients.lock

@@ -29,6 +29,7 @@ from stoker.engine_config import (
     check_name,
     engine_key,
 )
+from stoker.traces_config import TracesConfig
 
 Seconds = Annotated[float, Meta(ge=0)]
 Share = Annotated[float, Meta(gt=0, le=1)]
@@ -189,6 +190,7 @@ class Config:
     memories: MemoriesConfig = MemoriesConfig()
     history: HistoryConfig = HistoryConfig()
     log: LogConfig = LogConfig()
+    traces: TracesConfig = field(default_factory=TracesConfig)
 
     def __post_init__(self) -> None:
         for name, value in self.items():

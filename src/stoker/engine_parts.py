@@ -23,7 +23,7 @@ from stoker.core.work import Priority, RequestId
 from stoker.engine_config import EngineConfig
 from stoker.memories.ports import TENANT
 from stoker.ports import Clock, Engine, JobStore
-from stoker.runtime.calls import Calls
+from stoker.runtime.calls import Calls, Sender
 from stoker.runtime.control_loop import ControlLoop
 from stoker.runtime.dispatcher import Dispatcher
 from stoker.runtime.engine_monitor import EngineMonitor
@@ -53,6 +53,8 @@ class EngineSetup:
     event_files: Sequence[EventFile] = ()
     events_path: Path | None = None
     """Where this and earlier lives have written their events, if anywhere."""
+    calls: Sender | None = None
+    """Through what it is called, if not straight."""
 
 
 class EngineParts:
@@ -98,8 +100,9 @@ class EngineParts:
             is_enabled=config.optimizer.enabled,
             warm_start=warm_start,
         )
+        called = setup.calls or engine
         self.calls = Calls(
-            engine, self.dispatcher, self.monitor, self.meter, clock, served=self.served
+            called, self.dispatcher, self.monitor, self.meter, clock, served=self.served
         )
         self.runner = self._job_runner(store, waiters)
 

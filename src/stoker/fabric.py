@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -56,7 +56,10 @@ from stoker.runtime.recorder import EventLog
 from stoker.runtime.request_call import Call
 from stoker.runtime.submitting import P2Submission
 from stoker.runtime.warm_start import WarmStart
-from stoker.wiring import build_engines, build_store, build_warm_start
+from stoker.wiring import build_engines, build_store, build_tracing, build_warm_start, traced
+
+if TYPE_CHECKING:
+    from stoker.tracing.tracing import Tracing
 
 __all__ = [
     "Call",
@@ -107,6 +110,7 @@ class Fabric:
         self._overview = Overview(self._parts, store, clock, self.quotas.refused)
         self._memories: Memories | None = None
         self._history: HistoryFile | None = None
+        self.tracing: Tracing | None = None
 
     # ------------------------------------------------------------------ life
 
@@ -128,6 +132,7 @@ class Fabric:
             warm_start=build_warm_start(config),
             memories=build_memory_store(config),
             history=build_history(config),
+            tracing=build_tracing(config),
         ) as fabric:
             yield fabric
 
@@ -146,6 +151,7 @@ class Fabric:
         event_files: Sequence[EventFile] = (),
         memories: SqliteMemoryStore | None = None,
         history: HistoryFile | None = None,
+        tracing: Tracing | None = None,
     ) -> AsyncGenerator[Fabric]:
         """The same from parts that the caller brings (tests, embedding): one engine, or several by
         name, the default one first.
@@ -155,6 +161,8 @@ class Fabric:
         else:
             name, settings = next(iter(config.all_engines().items()))
             setups = {name: EngineSetup(engine, settings, event_files)}
+        if tracing is not None:
+            setups, log = traced(setups, tracing), log or tracing.log
         await store.open()
         try:
             # Whoever held jobs before is gone: the data folder has one owner at a time.
@@ -169,6 +177,7 @@ class Fabric:
                     host=host,
                     warm_start=warm_start,
                 )
+                fabric.tracing = tracing
                 if orphans:
                     fabric.log.record("JobsRescued", clock.monotonic(), {"count": orphans})
                 parts, overview = fabric._parts, fabric._overview
@@ -181,6 +190,8 @@ class Fabric:
                     yield fabric
         finally:
             await store.close()
+            if tracing is not None:
+                await tracing.close()
 
     @property
     def memories(self) -> Memories:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from stoker.config import Config
+from stoker.core.errors import ConfigError
 from stoker.engine_config import EngineConfig
 from stoker.engine_parts import EngineSetup
 from stoker.engines.detect import connect
@@ -16,6 +20,9 @@ from stoker.runtime.event_file import EventFile
 from stoker.runtime.optimizer_record import KINDS
 from stoker.runtime.warm_start import WarmStart
 from stoker.store.sqlite import SqliteJobStore
+
+if TYPE_CHECKING:
+    from stoker.tracing.tracing import Tracing
 
 JOBS_FILE = "jobs.sqlite3"
 LEARNED_FILE = "learned.json"
@@ -32,6 +39,27 @@ def build_store(config: Config) -> JobStore:
 def build_warm_start(config: Config) -> WarmStart:
     """What earlier lives learned, in the data folder."""
     return WarmStart(config.data / LEARNED_FILE)
+
+
+def build_tracing(config: Config) -> Tracing | None:
+    """Traces, where they are wanted. Raises `ConfigError` without the extra."""
+    if config.traces.url is None:
+        return None
+    try:
+        from stoker.tracing.tracing import exporting  # noqa: PLC0415 - an extra
+    except ImportError as error:
+        raise ConfigError(
+            f"traces.url: {error.name} is missing; install 'stoker[otel]', or unset it"
+        ) from error
+    return exporting(config.traces)
+
+
+def traced(setups: Mapping[str, EngineSetup], tracing: Tracing) -> dict[str, EngineSetup]:
+    """The same engines, each call in a span."""
+    return {
+        name: replace(setup, calls=tracing.calls(name, setup.engine))
+        for name, setup in setups.items()
+    }
 
 
 async def build_engines(config: Config) -> dict[str, EngineSetup]:

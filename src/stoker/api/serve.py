@@ -12,7 +12,7 @@ import gc
 import ipaddress
 import signal
 import socket
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import structlog
@@ -59,7 +59,7 @@ async def listening(
     if sock is None:
         sock = bind(host or settings.host, settings.port if port is None else port)
     app = App(fabric, keys)
-    server = _uvicorn(app)
+    server = _uvicorn(app if fabric.tracing is None else fabric.tracing.app(app))
     try:
         await server.startup(sockets=[sock])
         yield _url(sock)
@@ -153,7 +153,7 @@ def _url(sock: socket.socket) -> str:
     return f"http://[{host}]:{port}" if sock.family is socket.AF_INET6 else f"http://{host}:{port}"
 
 
-def _uvicorn(app: App) -> uvicorn.Server:
+def _uvicorn(app: Callable[..., Awaitable[None]]) -> uvicorn.Server:
     config = uvicorn.Config(
         app,
         http=Connection,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextvars import ContextVar
 from typing import TypeVar
 
 import aiohttp
@@ -18,6 +19,8 @@ CONTROL_TIMEOUT_S = 5.0
 _CONNECT_TIMEOUT_S = 5.0
 _KEEPALIVE_S = 4.0
 """Below the 5 s after which uvicorn (vLLM, SGLang) and llama.cpp close an idle connection."""
+trace_headers: ContextVar[bytes] = ContextVar("trace_headers", default=b"")
+"""Header lines that say which trace a call belongs to."""
 _NOT_SPOKEN = (aiohttp.ClientError, ConnectionError, TimeoutError, OSError)
 
 
@@ -55,8 +58,9 @@ class HttpClient:
         connections = self._connections
         if connections is None or self._connected_to != self.url:
             connections = self._connect()
+        headers = self._call_headers + trace_headers.get()
         try:
-            return await connections.post(path, self._call_headers, body)
+            return await connections.post(path, headers, body)
         except (Broken, TimeoutError, OSError) as error:
             raise self._unreachable(error) from error
 

@@ -11,13 +11,13 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from types import TracebackType
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
 from stoker.core.errors import EngineInterrupted, EngineUnreachable
 from stoker.core.work import Request, Usage
-from stoker.ports import Checkpoint, Clock, Engine, EngineAnswer, EngineCall
+from stoker.ports import Checkpoint, Clock, EngineAnswer, EngineCall
 from stoker.runtime.dispatcher import Admission, Dispatcher, Permit
 from stoker.runtime.engine_monitor import EngineMonitor
 from stoker.runtime.meter import Finished, Meter
@@ -62,10 +62,16 @@ class MeteredAnswer:
         return self._answer.checkpoint()
 
 
+class Sender(Protocol):
+    """What of an engine is needed to call it."""
+
+    def send(self, call: EngineCall) -> AbstractAsyncContextManager[EngineAnswer]: ...
+
+
 class Calls:
     def __init__(
         self,
-        engine: Engine,
+        engine: Sender,
         dispatcher: Dispatcher,
         monitor: EngineMonitor,
         meter: Meter,
