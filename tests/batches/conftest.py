@@ -13,7 +13,7 @@ from openai import AsyncOpenAI
 from stoker.api.serve import listening
 from stoker.config import BatchesConfig, Config, JobsConfig
 from stoker.core.policy import Policy
-from stoker.fabric import Fabric
+from stoker.fabric import EngineSetup, Fabric
 from stoker.runtime.clock import SystemClock
 from stoker.store.sqlite import SqliteJobStore
 from stoker.testing.fake_engine import FakeEngine, FakeTiming
@@ -79,7 +79,7 @@ def jsonl(lines):
 
 
 @asynccontextmanager
-async def a_service(folder, *, batches=None, **knobs):
+async def a_service(folder, *, batches=None, others=None, **knobs):
     engine = FakeEngine(**{"slots": 8, "natural_tokens": 4, "timing": FAST, **knobs})
     clock = MovableClock()
     config = Config(
@@ -89,7 +89,8 @@ async def a_service(folder, *, batches=None, **knobs):
         batches=batches or BatchesConfig(),
     )
     store = SqliteJobStore(folder / "jobs.sqlite3")
-    async with Fabric.assemble(config, engine=engine, store=store, clock=clock) as fabric:
+    setups = {"fake": EngineSetup(engine), **others} if others else engine
+    async with Fabric.assemble(config, engine=setups, store=store, clock=clock) as fabric:
         await fabric.wait_ready()
         async with (
             listening(fabric, port=0) as url,

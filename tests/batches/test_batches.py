@@ -11,9 +11,11 @@ from stoker.config import BatchesConfig
 from stoker.core.batches import Batch
 from stoker.core.jobs import JobState
 from stoker.core.work import JobId
+from stoker.fabric import EngineSetup
 from stoker.ports import NewJob
 from stoker.runtime.endpoints import CHAT
 from stoker.store.sqlite import SqliteJobStore
+from stoker.testing.fake_engine import FakeEngine
 
 COUNT = 40
 
@@ -340,3 +342,17 @@ async def test_metrics_count_batches_by_status(service, kit):
     counts = service.fabric.snapshot().batches
 
     assert {status.value: n for status, n in counts.items() if n} == {"completed": 1, "failed": 1}
+
+
+async def test_a_model_that_no_engine_has_is_found_before_the_first_line_runs(kit, tmp_path):
+    other = FakeEngine()
+    other.model = "other-model"
+    async with kit.service(tmp_path, others={"other": EngineSetup(other)}) as service:
+        lines = [kit.line(n, model=model) for n, model in enumerate(["other", "gpt-9", "gpt-9"])]
+        batch = await service.until(await service.create(lines))
+
+        [fault] = batch.errors.data
+        assert (batch.status, batch.request_counts.total) == ("failed", 3)
+        assert (fault.code, fault.line, fault.param) == ("model_not_found", 2, "body.model")
+        assert "gpt-9" in fault.message
+        assert (service.engine.calls, other.calls) == ([], [])

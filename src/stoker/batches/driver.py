@@ -14,7 +14,7 @@ import structlog
 
 from stoker.batch_ports import BatchStore
 from stoker.batches.files import Files
-from stoker.batches.lines import Line, LineChecker, LineReader, read_line
+from stoker.batches.lines import FAULTS_MAX, Line, LineChecker, LineReader, read_line
 from stoker.batches.output import OutputWriter
 from stoker.core.batches import (
     Batch,
@@ -105,8 +105,8 @@ class Driver:
             message = "The content of the input file is gone from the data folder."
             fault = LineFault(code="file_not_found", message=message)
         except (InvalidRequest, Conflict, ModelNotFound) as error:
-            # A line's form was checked before. What is left is its model, a key of that name that
-            # somebody else has used, and a file that an older version checked.
+            # All lines were checked before. What is left is a model that is gone since, a key of
+            # that name that somebody else has used, and a file that an older version checked.
             fault = LineFault(code=error.code, message=str(error))
         return await self._failed(batch, [fault])
 
@@ -153,7 +153,7 @@ class Driver:
         if self._stirred[batch.id].is_set():
             self._stirred[batch.id].clear()
             return await self._store.batch(batch.id, tenant=batch.tenant)
-        faults = checker.verdict()
+        faults = checker.verdict() or await self._unknown_models(checker)
         if faults:
             return await self._failed(batch, faults, total=checker.total)
         now = self._parts.clock.wall()
@@ -165,6 +165,15 @@ class Driver:
             return moved(last, BatchStatus.IN_PROGRESS, now, counts=counts, model=checker.model)
 
         return await self._store.change_batch(batch.id, begin)
+
+    async def _unknown_models(self, checker: LineChecker) -> list[LineFault]:
+        faults = []
+        for model, line in checker.models.items():
+            try:
+                await self._parts.submitter.check_model(model)
+            except ModelNotFound as error:
+                faults.append(LineFault(error.code, str(error), line, "body.model"))
+        return faults[:FAULTS_MAX]
 
     async def _failed(self, batch: Batch, faults: Sequence[LineFault], *, total: int = 0) -> Batch:
         await self._stop_jobs(batch)

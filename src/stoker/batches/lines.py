@@ -87,12 +87,18 @@ class LineChecker:
 
     def __init__(self, endpoint: str, *, lines_max: int, line_max_bytes: int) -> None:
         self.total = 0
-        self.model: str | None = None
+        self.models: dict[str, int] = {}
+        """Every model that is asked for, with the first line that does."""
         self.faults: list[LineFault] = []
         self._endpoint = endpoint
         self._lines_max = lines_max
         self._line_max_bytes = line_max_bytes
         self._seen: set[str] = set()
+
+    @property
+    def model(self) -> str | None:
+        """The one that is asked for first."""
+        return next(iter(self.models), None)
 
     @property
     def is_over(self) -> bool:
@@ -158,7 +164,7 @@ class LineChecker:
 
     def _wrong_body(self, body: bytes, number: int) -> LineFault | None:
         try:
-            intake.parse(
+            inference = intake.parse(
                 body,
                 endpoint=self._endpoint,
                 priority=Priority.P2,
@@ -168,8 +174,8 @@ class LineChecker:
         except InvalidRequest as error:
             param = "body" if error.param is None else f"body.{error.param}"
             return LineFault(error.code, str(error), number, param)
-        if self.model is None:
-            self.model = _MODEL.decode(body).model
+        if inference.model is not None:
+            self.models.setdefault(inference.model, number)
         return None
 
 
@@ -185,12 +191,7 @@ class LineRequest(msgspec.Struct):
     body: Raw = ABSENT
 
 
-class _Model(msgspec.Struct):
-    model: str | None = None
-
-
 _LINE = msgspec.json.Decoder(LineRequest)
-_MODEL = msgspec.json.Decoder(_Model)
 
 
 def read_line(line: Line) -> LineRequest | LineFault:

@@ -74,6 +74,10 @@ class Submitter:
             self._runners[engine].note_enqueued(+tenants)
         return enqueued
 
+    async def check_model(self, model: str) -> None:
+        """Raise `ModelNotFound` where no engine has it, `Rejected` where that is not known yet."""
+        await self._router.route(model)
+
     def _is_bound(self, target: Target) -> bool:
         return target.is_chosen and len(self._runners) > 1
 
