@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from stoker.core.climb import ClimbReason
 from stoker.core.limits import Capacity
 from stoker.core.optimizer import Learned, Optimizer, OptimizerPolicy, Shape, batch_max
-from stoker.core.service_curve import ServiceSnapshot
+from stoker.core.service_snapshot import ServiceSnapshot
 from stoker.core.window import ClassWindow, Exposure, Window
 from stoker.core.work import Priority
 

@@ -75,13 +75,14 @@ def fit(samples: Sequence[Sample], prior: Prior) -> Fit:
         solved = _solve(samples, weights, noise * _widening(residuals), prior)
     level, slope, curvature, slope_sd = solved
     total = sum(weights)
+    squares = sum((weight * weight for weight in weights), 0.0)
     return Fit(
         level=level,
         slope=slope,
         slope_sd=slope_sd,
         curvature=curvature,
         noise=noise,
-        count=total * total / sum(weight * weight for weight in weights) if total > 0.0 else 0.0,
+        count=total * total / squares if total > 0.0 else 0.0,
     )
 
 

@@ -16,7 +16,7 @@ from stoker.core.climb import ClimbPolicy, ClimbStep, ClimbView
 from stoker.core.climber import Climber
 from stoker.core.limits import Limits, clamp
 from stoker.core.reasons import Reason
-from stoker.core.service_curve import ServiceSnapshot
+from stoker.core.service_snapshot import ServiceSnapshot
 from stoker.core.window import ClassWindow, Window
 from stoker.core.work import Priority
 

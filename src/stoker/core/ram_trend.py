@@ -42,10 +42,10 @@ class RamTrend:
             samples.popleft()
         samples.append((at, available, engine_rss))
         if self.available_bytes is None:
-            self._top, self.steady_since = available, at
+            self._top, self.steady_since = float(available), at
         fall = max(_FALL_SHARE * self._top, _FALL_SHARE_OF_FLOOR * floor)
         if available < self._top - fall:
-            self._top, self.steady_since, self.fell_at = available, at, at
+            self._top, self.steady_since, self.fell_at = float(available), at, at
         self._top = max(self._top, available)
         self.available_bytes = available
         self.slope_bytes_per_s = self._slope()

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-__all__ = ["ServiceCurve", "ServiceSnapshot"]
+from stoker.core.service_snapshot import ServiceSnapshot
 
 _FORGET_S: Final = 600.0
 """Time constant of forgetting."""
@@ -47,26 +47,6 @@ _GAMMA_PENALTY: Final = 0.02
 
 _PREFILL_SOFT_TOKENS: Final = 500.0
 """Below this size a prefill's own cost is drowned in the noise of one step."""
-
-
-@dataclass(frozen=True, slots=True)
-class ServiceSnapshot:
-    """The curve as numbers, for dashboards; `None` where it is not known."""
-
-    is_known: bool
-    samples: float
-    """Effective ones: old ones count less."""
-    batch_seen_min: int | None
-    batch_seen_max: int | None
-    base_s: float | None
-    """a of t(B) = a + b * B**gamma."""
-    per_batch_s: float | None
-    """b."""
-    gamma: float | None
-    prefill_s_per_token: float | None
-    prefill_base_s: float | None
-    steps_s: Mapping[int, float]
-    """t(B) at the powers of two that the evidence speaks for."""
 
 
 @dataclass(slots=True)

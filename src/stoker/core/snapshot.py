@@ -11,7 +11,7 @@ from stoker.core.limits import Capacity, Limits
 from stoker.core.load import PredictorSnapshot
 from stoker.core.places import PlacesView
 from stoker.core.reasons import Explanation, Reason
-from stoker.core.service_curve import ServiceSnapshot
+from stoker.core.service_snapshot import ServiceSnapshot
 from stoker.core.story import Entry
 from stoker.core.tenants import TenantView
 from stoker.core.work import LeaseId, Priority, Request, RequestId

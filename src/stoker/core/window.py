@@ -14,7 +14,7 @@ from stoker.core.events import Left
 from stoker.core.ledger import Running
 from stoker.core.limits import Capacity, Limits
 from stoker.core.reasons import Reason
-from stoker.core.service_curve import ServiceSnapshot
+from stoker.core.service_snapshot import ServiceSnapshot
 from stoker.core.work import Outcome, Priority
 
 _SESSIONS_MAX = 4096
