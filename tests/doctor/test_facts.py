@@ -36,6 +36,17 @@ def test_vllms_command_line_tells_what_no_page_of_it_does():
     assert (found.long_prefill_tokens, found.keep_alive_s) == (0, 3.0)
 
 
+@pytest.mark.parametrize(
+    ("argument", "is_shared"), [("-kvu", True), ("--no-kv-unified", False), ("--metrics", None)]
+)
+def test_only_llamacpps_command_line_says_whether_slots_share_a_cache(argument, is_shared):
+    facts = EngineFacts("default", kind="llamacpp")
+
+    found = with_command_line(facts, Started(["llama-server", argument], {}))
+
+    assert found.is_kv_shared is is_shared
+
+
 def test_what_the_engine_says_itself_counts_more():
     known = EngineFacts("default", kind="vllm", requests=32, has_priority=True)
     found = with_command_line(known, Started(["vllm", "--max-num-seqs", "64"], {}))

@@ -41,6 +41,8 @@ def with_command_line(facts: EngineFacts, found: Started) -> EngineFacts:
         return _vllm(facts, flags, found.environment)
     if facts.kind == "sglang":
         return _sglang(facts, flags)
+    if facts.kind == "llamacpp":
+        return replace(facts, is_kv_shared=_is_kv_shared(found.arguments))
     return facts
 
 
@@ -79,6 +81,12 @@ def _vllm(
         ),
         keep_alive_s=_number(keep_alive),
     )
+
+
+def _is_kv_shared(arguments: Sequence[str]) -> bool | None:
+    if {"--no-kv-unified", "-no-kvu"} & set(arguments):
+        return False
+    return True if {"--kv-unified", "-kvu"} & set(arguments) else None
 
 
 def _sglang(facts: EngineFacts, flags: Mapping[str, str]) -> EngineFacts:

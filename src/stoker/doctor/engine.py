@@ -28,7 +28,12 @@ _VLLM_PAGE = ("vllm:cache_config_info", "vllm:request_success")
 
 async def engine_facts(name: str, url: str, settings: EngineConfig) -> EngineFacts:
     """Everything about the engine at `url`; one that does not answer is a fact too."""
-    facts = EngineFacts(name, url, is_requests_set=settings.requests is not None)
+    facts = EngineFacts(
+        name,
+        url,
+        is_requests_set=settings.requests is not None,
+        is_kv_set=settings.kv_tokens is not None,
+    )
     overrides = CapacityOverrides(settings.requests, settings.kv_tokens, settings.context_tokens)
     try:
         engine = await connect(

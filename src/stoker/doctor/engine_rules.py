@@ -160,6 +160,20 @@ def _context_above_kv(engine: EngineFacts, facts: Facts) -> Iterator[Said]:
         yield Said(ADVICE, measured, advice, engine.name)
 
 
+def _kv_assumed(engine: EngineFacts, facts: Facts) -> Iterator[Said]:
+    kv, context = engine.kv_tokens, engine.context_tokens
+    if engine.kind != "llamacpp" or engine.is_kv_set or not kv or not context or kv == context:
+        return
+    advice = f"if its slots share one cache (--kv-unified), set engine.kv_tokens = {context}"
+    measured = f"{kv} tokens of KV cache are assumed, {context} for each of its slots"
+    if engine.is_kv_shared:
+        yield Said(
+            PROBLEM, measured, f"its slots share one: set engine.kv_tokens = {context}", engine.name
+        )
+    elif engine.is_kv_shared is None:
+        yield Said(ADVICE, measured, advice, engine.name)
+
+
 def _prefix_cache(engine: EngineFacts, facts: Facts) -> Iterator[Said]:
     if engine.has_prefix_cache is False:
         advice = (
@@ -266,6 +280,12 @@ ENGINE_RULES = (
         "More requests than the KV cache can hold.",
         "its KV cache and slots",
         _each(_requests_above_kv),
+    ),
+    Rule(
+        "kv_cache_assumed",
+        "The size of llama.cpp's KV cache is a guess.",
+        "its /props; docs/guides/in-front-of-vllm.md",
+        _each(_kv_assumed),
     ),
     Rule(
         "context_above_kv",

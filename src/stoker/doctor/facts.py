@@ -57,6 +57,10 @@ class EngineFacts:
     is_requests_set: bool = False
     """Whether that was set by a person."""
     kv_tokens: int | None = None
+    is_kv_set: bool = False
+    """Whether that was set by a person."""
+    is_kv_shared: bool | None = None
+    """Whether llama.cpp's slots share one cache; no page of it says so."""
     context_tokens: int | None = None
     gpu_share: float | None = None
     """`--gpu-memory-utilization`, `--mem-fraction-static`."""
