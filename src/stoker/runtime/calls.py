@@ -7,7 +7,7 @@ hangs up.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from types import TracebackType
@@ -30,6 +30,7 @@ class MeteredAnswer:
     def __init__(self, answer: EngineAnswer, permit: Permit) -> None:
         self._answer = answer
         self._permit = permit
+        self._chunks = aiter(answer.chunks())
         self.status = answer.status
         self.content_type = answer.content_type
         self.is_stream = answer.is_stream
@@ -44,16 +45,24 @@ class MeteredAnswer:
     def usage(self) -> Usage | None:
         return self._answer.usage
 
-    async def chunks(self) -> AsyncIterator[bytes]:
-        answer, permit = self._answer, self._permit
-        async for chunk in answer.chunks():
-            # A role frame or a ping is no token: some engines send them before the prompt is read.
-            if answer.output_tokens:
-                permit.first_token()
-                permit.tokens = answer.output_tokens
-            yield chunk
-        permit.first_token()
-        self.is_ended = True
+    def chunks(self) -> MeteredAnswer:
+        return self
+
+    def __aiter__(self) -> MeteredAnswer:
+        return self
+
+    async def __anext__(self) -> bytes:
+        try:
+            chunk = await anext(self._chunks)
+        except StopAsyncIteration:
+            self._permit.first_token()
+            self.is_ended = True
+            raise
+        # A role frame or a ping is no token: some engines send them before the prompt is read.
+        if tokens := self._answer.output_tokens:
+            self._permit.first_token()
+            self._permit.tokens = tokens
+        return chunk
 
     def body(self) -> bytes:
         return self._answer.body()
