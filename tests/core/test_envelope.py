@@ -144,6 +144,10 @@ def test_margin_stays_within_its_limits_whatever_comes(misses: list[bool]) -> No
 A, B = RequestId("a"), RequestId("b")
 
 
+def test_variance_a_hair_below_zero_has_no_margin() -> None:
+    assert PeakForecast().margin(-1e-9) == 0.0
+
+
 def test_forecast_that_is_passed_is_judged_at_once_and_raises_the_margin() -> None:
     forecast = PeakForecast()
     forecast.begin(0.0, {A: InFlight(100, 10.0, 0.0)})

@@ -156,7 +156,8 @@ class PeakForecast:
 
     def margin(self, variance: float) -> float:
         """What is added to an expected peak whose requests have that variance together."""
-        return self.z * math.sqrt(variance)
+        # What has been added and taken away again leaves a hair, which may be below zero.
+        return self.z * math.sqrt(max(0.0, variance))
 
     def is_due(self, at: float) -> bool:
         """Whether it is time to `begin` another forecast to be judged."""
