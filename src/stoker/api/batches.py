@@ -12,8 +12,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from stoker.api.access import caller_of, check_submission
+from stoker.api.answers import json_answer
 from stoker.api.query import MakeRoute, page_limit, small_body
-from stoker.api.wire import encode
 from stoker.batches.service import NewBatch
 from stoker.core.batches import Batch, BatchStatus, BatchUsage
 from stoker.fabric import Fabric
@@ -135,7 +135,7 @@ class BatchRoutes:
             output_expires_after_s=None if keep is None else keep.seconds,
         )
         tenant = caller_of(request.scope).tenant
-        return _json(_document(await self.fabric.batches.create(new, tenant=tenant)))
+        return json_answer(_document(await self.fabric.batches.create(new, tenant=tenant)))
 
     async def list(self, request: Request) -> Response:
         """Newest first."""
@@ -147,16 +147,16 @@ class BatchRoutes:
         )
         data = [_document(batch) for batch in batches[:limit]]
         first_id, last_id = (data[0].id, data[-1].id) if data else (None, None)
-        return _json(BatchList(data, len(batches) > limit, first_id, last_id))
+        return json_answer(BatchList(data, len(batches) > limit, first_id, last_id))
 
     async def show(self, request: Request) -> Response:
         batch = await self.fabric.batches.get(_id(request), tenant=caller_of(request.scope).sees)
-        return _json(_document(batch))
+        return json_answer(_document(batch))
 
     async def cancel(self, request: Request) -> Response:
         """Ask it to stop; it is `cancelling` until its output is written."""
         batch = await self.fabric.batches.cancel(_id(request), tenant=caller_of(request.scope).sees)
-        return _json(_document(batch))
+        return json_answer(_document(batch))
 
 
 def _id(request: Request) -> str:
@@ -208,7 +208,3 @@ def _usage(usage: BatchUsage) -> UsageDocument:
         output_tokens_details=OutputDetails(0),
         total_tokens=usage.input_tokens + usage.output_tokens,
     )
-
-
-def _json(value: object) -> Response:
-    return Response(encode(value), media_type="application/json")

@@ -11,11 +11,11 @@ from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 
 from stoker.api.access import caller_of
+from stoker.api.answers import json_answer
 from stoker.api.asgi import ClientGone, header
 from stoker.api.multipart import Form
 from stoker.api.problems import BodyTooLarge
 from stoker.api.query import MakeRoute, page_limit
-from stoker.api.wire import encode
 from stoker.batches.files import IncomingFile
 from stoker.batches.service import PURPOSES
 from stoker.core.batches import StoredFile
@@ -72,7 +72,7 @@ class FileRoutes:
         async with self.fabric.batches.files.receiving(caller_of(request.scope).tenant) as incoming:
             await _receive(request, form, incoming, limit)
             file = await self._kept(form, incoming)
-        return _json(_document(file))
+        return json_answer(_document(file))
 
     async def list(self, request: Request) -> Response:
         """Newest first, or oldest first with `order=asc`."""
@@ -90,11 +90,13 @@ class FileRoutes:
         )
         data = [_document(file) for file in files[:limit]]
         first_id, last_id = (data[0].id, data[-1].id) if data else (None, None)
-        return _json(FileList(data, len(files) > limit, first_id, last_id))
+        return json_answer(FileList(data, len(files) > limit, first_id, last_id))
 
     async def show(self, request: Request) -> Response:
         files = self.fabric.batches.files
-        return _json(_document(await files.get(_id(request), tenant=caller_of(request.scope).sees)))
+        return json_answer(
+            _document(await files.get(_id(request), tenant=caller_of(request.scope).sees))
+        )
 
     async def content(self, request: Request) -> Response:
         """The file's bytes, streamed; a range where one is asked for."""
@@ -105,7 +107,7 @@ class FileRoutes:
     async def delete(self, request: Request) -> Response:
         id = _id(request)
         await self.fabric.batches.files.delete(id, tenant=caller_of(request.scope).sees)
-        return _json({"id": id, "object": "file", "deleted": True})
+        return json_answer({"id": id, "object": "file", "deleted": True})
 
     async def _kept(self, form: Form, incoming: IncomingFile) -> StoredFile:
         batches = self.fabric.batches
@@ -176,7 +178,3 @@ def _document(file: StoredFile) -> FileDocument:
         purpose=file.purpose,
         expires_at=None if file.expires_at is None else int(file.expires_at),
     )
-
-
-def _json(value: object) -> Response:
-    return Response(encode(value), media_type="application/json")

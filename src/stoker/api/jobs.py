@@ -8,9 +8,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from stoker.api.access import caller_of, check_submission, check_visible
+from stoker.api.answers import json_answer
 from stoker.api.asgi import read_body
 from stoker.api.query import bounded_text, number
-from stoker.api.wire import JobAccepted, JobDocument, JobList, encode, job_document
+from stoker.api.wire import JobAccepted, JobDocument, JobList, job_document
 from stoker.core.errors import InvalidRequest
 from stoker.core.jobs import JobState
 from stoker.core.work import JobId
@@ -40,7 +41,7 @@ class Jobs:
         if not enqueued.is_new or b'"run_at"' in body:
             status = (await self.fabric.jobs.get(enqueued.id)).state
         accepted = JobAccepted(enqueued.id, status.value, is_new=enqueued.is_new)
-        return _json(accepted, 202, {"location": f"/v1/p2/{enqueued.id}"})
+        return json_answer(accepted, 202, {"location": f"/v1/p2/{enqueued.id}"})
 
     async def show(self, request: Request) -> Response:
         """The job as it is, or as it is after at most `wait` seconds."""
@@ -69,7 +70,7 @@ class Jobs:
             before=None if before is None else JobId(before),
         )
         counts = await self.fabric.jobs.counts(batch=batch, tenant=tenant)
-        return _json(
+        return json_answer(
             JobList(
                 data=[self._document(job) for job in jobs[:limit]],
                 has_more=len(jobs) > limit,
@@ -101,7 +102,7 @@ class Jobs:
         if job.state is JobState.COMPLETED:
             result = await self.fabric.jobs.result(job.id)
         document = self._document(job, result)
-        return _json(document, 200 if job.state.is_final else 202)
+        return json_answer(document, 200 if job.state.is_final else 202)
 
     def _document(self, job: Job, result: bytes | None = None) -> JobDocument:
         return job_document(job, reason=self.fabric.job_reason(job), result=result)
@@ -113,7 +114,3 @@ def _state(name: str | None) -> JobState | None:
     except ValueError:
         allowed = ", ".join(state.value for state in JobState)
         raise InvalidRequest(f"state must be one of {allowed}", param="state") from None
-
-
-def _json(value: object, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    return Response(encode(value), status, headers, media_type="application/json")

@@ -8,8 +8,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from stoker.api.access import caller_of, check_visible
+from stoker.api.answers import json_answer
 from stoker.api.query import small_body
-from stoker.api.wire import LeaseDocument, LeaseRequest, encode
+from stoker.api.wire import LeaseDocument, LeaseRequest
 from stoker.core.work import LeaseId
 from stoker.fabric import Fabric
 from stoker.runtime.leases import Lease
@@ -38,7 +39,7 @@ class Leases:
     async def list(self, request: Request) -> Response:
         may_see = caller_of(request.scope).may_see
         held = [_document(lease) for lease in self.fabric.leases() if may_see(lease.tenant)]
-        return Response(encode({"object": "list", "data": held}), media_type="application/json")
+        return json_answer({"object": "list", "data": held})
 
     def _visible(self, request: Request) -> LeaseId:
         """The lease that is asked for. Raises `NotFound` for another tenant's."""
@@ -55,4 +56,4 @@ def _document(lease: Lease) -> LeaseDocument:
 
 
 def _answer(lease: Lease, status: int = 200) -> Response:
-    return Response(encode(_document(lease)), status, media_type="application/json")
+    return json_answer(_document(lease), status)

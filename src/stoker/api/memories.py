@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
+from stoker.api.answers import json_answer
 from stoker.api.asgi import read_body
 from stoker.api.memories_wire import (
     AddBody,
@@ -28,7 +29,6 @@ from stoker.api.memories_wire import (
     tile_document,
 )
 from stoker.api.query import bounded_text, number, small_body
-from stoker.api.wire import encode
 from stoker.core.errors import InvalidRequest
 from stoker.fabric import Fabric
 from stoker.memories.moments import moment
@@ -84,7 +84,7 @@ class MemoriesRoutes:
             )
         document = await self._import_document(await memories.get_import(view.id))
         document["outcomes"] = [outcome_document(one) for one in outcomes]
-        return _json(document, 202, {"location": f"/v1/memories/imports/{view.id}"})
+        return json_answer(document, 202, {"location": f"/v1/memories/imports/{view.id}"})
 
     async def _import_of(self, request: Request) -> ImportView:
         query = request.query_params
@@ -120,14 +120,14 @@ class MemoriesRoutes:
         document = await self._import_document(await self._memories.get_import(id))
         found = await self._memories.documents(id, limit=limit, offset=offset)
         document["outcomes"] = [progress_document(one) for one in found]
-        return _json(document)
+        return json_answer(document)
 
     def steering(self, act: Callable[[Memories, ImportId], Awaitable[ImportView]]) -> Handler:
         """A handler that does this to the import in the path."""
 
         async def handler(request: Request) -> Response:
             view = await act(self._memories, ImportId(request.path_params["import_id"]))
-            return _json(await self._import_document(view))
+            return json_answer(await self._import_document(view))
 
         return handler
 
@@ -139,7 +139,7 @@ class MemoriesRoutes:
     async def stats(self, _request: Request) -> Response:
         memories = self._memories
         stats, work = await memories.stats(), await memories.work()
-        return _json(stats_document(stats, work, dict(memories.guards)))
+        return json_answer(stats_document(stats, work, dict(memories.guards)))
 
     async def sources(self, request: Request) -> Response:
         limit, offset = _page(request)
@@ -161,7 +161,7 @@ class MemoriesRoutes:
             with_superseded=body.with_superseded,
         )
         answer = await self._memories.search(wanted)
-        return _json(answer_document(answer, is_explained=body.explain))
+        return json_answer(answer_document(answer, is_explained=body.explain))
 
     async def add(self, request: Request) -> Response:
         """Remember a statement as it is."""
@@ -179,15 +179,15 @@ class MemoriesRoutes:
             moment(body.observed_at, "observed_at"),
             body.author,
         )
-        return _json(tile_document(await self._memories.add(note)), 201)
+        return json_answer(tile_document(await self._memories.add(note)), 201)
 
     async def tile(self, request: Request) -> Response:
         """A tile with its history and its quotes."""
-        return _json(tile_document(await self._memories.get_tile(_tile_id(request))))
+        return json_answer(tile_document(await self._memories.get_tile(_tile_id(request))))
 
     async def undo(self, request: Request) -> Response:
         """Take back the last decision about a tile."""
-        return _json(state_document(await self._memories.undo(_tile_id(request))))
+        return json_answer(state_document(await self._memories.undo(_tile_id(request))))
 
     async def forget(self, request: Request) -> Response:
         """Erase a source, a span or a tile, named in the body."""
@@ -199,7 +199,7 @@ class MemoriesRoutes:
 
     async def _forget(self, id: str) -> Response:
         forgotten = await self._memories.forget(id)
-        return _json({"id": id, "spans": forgotten.spans, "tiles": forgotten.tiles})
+        return json_answer({"id": id, "spans": forgotten.spans, "tiles": forgotten.tiles})
 
     async def quarantine(self, request: Request) -> Response:
         limit, offset = _page(request)
@@ -208,7 +208,7 @@ class MemoriesRoutes:
 
     async def retry(self, _request: Request) -> Response:
         """Ask again for everything that was refused."""
-        return _json({"retried": await self._memories.retry()})
+        return json_answer({"retried": await self._memories.retry()})
 
     async def export(self, request: Request) -> Response:
         """Everything, as a stream."""
@@ -223,7 +223,7 @@ class MemoriesRoutes:
         """Read an export in JSON lines."""
         limit = self.fabric.config.server.body_max_bytes
         data = await read_body(request.scope, request.receive, max_bytes=limit)
-        return _json({"restored": await self._memories.restore(data)})
+        return json_answer({"restored": await self._memories.restore(data)})
 
 
 class Routing(Protocol):
@@ -297,8 +297,4 @@ def _page(request: Request) -> tuple[int, int]:
 
 
 def _list(data: list[dict[str, object]]) -> Response:
-    return _json({"object": "list", "data": data})
-
-
-def _json(value: object, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    return Response(encode(value), status, headers, media_type="application/json")
+    return json_answer({"object": "list", "data": data})

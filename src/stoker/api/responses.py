@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from stoker.api.access import caller_of, check_submission
+from stoker.api.answers import JSON, json_answer
 from stoker.api.asgi import (
     ClientGone,
     Receive,
@@ -33,7 +34,6 @@ from stoker.runtime.endpoints import RESPONSES
 
 _CANCEL_WAIT_S = 10.0
 """A running job is told to stop and then hangs up on the engine; clients expect to see the end."""
-_JSON = "application/json"
 _NOT_STREAMED = (
     "a Response with background: true is stored, not streamed: leave `stream` out, and poll "
     "GET /v1/responses/{id}"
@@ -62,7 +62,7 @@ class ResponsesEndpoint:
             await send_problem(send, error, request_id=request_id)
             return
         headers = [*id_headers(request_id), (b"x-stoker-class", Priority.P2.label.encode())]
-        await send_bytes(send, 200, document, [*headers, (b"content-type", _JSON.encode())])
+        await send_bytes(send, 200, document, [*headers, (b"content-type", JSON.encode())])
 
     async def _enqueue(self, scope: Scope, body: bytes) -> bytes:
         """200 only after the store has it. A repeated key answers with the Response it names."""
@@ -104,7 +104,7 @@ class Responses:
             await self._stop(job.id)
         await self.fabric.jobs.delete(job.id)
         gone = {"id": response_id(job.id), "object": "response", "deleted": True}
-        return Response(encode(gone), media_type=_JSON)
+        return json_answer(gone)
 
     async def document(self, id: JobId) -> bytes:
         """The Response as JSON."""
@@ -114,7 +114,7 @@ class Responses:
         return encode(response_document(job, body, result))
 
     async def _answer(self, id: JobId) -> Response:
-        return Response(await self.document(id), media_type=_JSON)
+        return Response(await self.document(id), media_type=JSON)
 
     async def _job(self, request: Request) -> Job:
         id = request.path_params["response_id"]

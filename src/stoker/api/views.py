@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from stoker.api.access import caller_of, check_visible
+from stoker.api.answers import JSON, json_answer
 from stoker.api.asgi import Receive, Scope, Send, send_problem, while_connected
 from stoker.api.metrics import Metrics
 from stoker.api.openapi import openapi_document
@@ -24,7 +25,6 @@ from stoker.runtime.recorder import LoggedEvent, Subscription
 
 HEARTBEAT_S = 10.0
 RECENT_MAX = 1000
-_JSON = "application/json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class Views:
 
     async def healthz(self, request: Request) -> Response:
         """The process answers; nothing more is claimed."""
-        return Response(b'{"status":"ok"}', media_type=_JSON)
+        return Response(b'{"status":"ok"}', media_type=JSON)
 
     async def readyz(self, request: Request) -> Response:
         """Whether work would be served now: an engine answers, and we are not shutting down."""
@@ -52,7 +52,7 @@ class Views:
             "status": _READY if is_ready else _NOT_READY,
             "engines": engines,
         }
-        return Response(encode(document), 200 if is_ready else 503, media_type=_JSON)
+        return json_answer(document, 200 if is_ready else 503)
 
     async def prometheus(self, request: Request) -> Response:
         return Response(
@@ -62,29 +62,29 @@ class Views:
 
     async def openapi(self, request: Request) -> Response:
         """What all routes take and answer."""
-        return Response(openapi_document(), media_type=_JSON)
+        return Response(openapi_document(), media_type=JSON)
 
     async def models(self, request: Request) -> Response:
         """The only engine's list, verbatim; or that of all, merged."""
         status, body = await self.fabric.models()
-        return Response(body, status, media_type=_JSON)
+        return Response(body, status, media_type=JSON)
 
     async def model(self, request: Request) -> Response:
         """One entry of that list, verbatim. Raises `ModelNotFound`."""
         status, body = await self.fabric.models()
         if status != 200:
-            return Response(body, status, media_type=_JSON)
-        return Response(named_model(body, request.path_params["model"]), media_type=_JSON)
+            return Response(body, status, media_type=JSON)
+        return Response(named_model(body, request.path_params["model"]), media_type=JSON)
 
     async def state(self, request: Request) -> Response:
-        return Response(encode(state_document(self.fabric.snapshot())), media_type=_JSON)
+        return json_answer(state_document(self.fabric.snapshot()))
 
     async def explain(self, request: Request) -> Response:
         story = await self.fabric.explain(request.path_params["id"])
         if caller_of(request.scope).sees is not None:
             unknown = f"no job {story.id}, and no request of it is remembered"
             check_visible(request.scope, await self._tenant_of(story), unknown)
-        return Response(encode(story_document(story)), media_type=_JSON)
+        return json_answer(story_document(story))
 
     async def _tenant_of(self, story: Story) -> str:
         """Whose the request or the job is."""
