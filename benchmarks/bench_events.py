@@ -17,6 +17,7 @@ from tempfile import TemporaryDirectory
 
 from bench_scheduler import GAP_S, ModelBox
 
+from stoker.core.actions import Dispatch
 from stoker.core.events import Event
 from stoker.core.policy import Policy
 from stoker.runtime.event_codec import FREQUENT, beginning, fields_of
@@ -54,7 +55,10 @@ class RecordedBox(ModelBox):
         self.taken_ns[""].append(0)  # `live` counts events by this
         start = time.thread_time_ns()
         for action in actions:
-            self.log.record(type(action).__name__, event.at, fields_of(action))
+            fields = fields_of(action)
+            if isinstance(action, Dispatch):
+                fields |= self.scheduler.state.stories.decided(action.id)
+            self.log.record(type(action).__name__, event.at, fields)
         kind = type(event).__name__
         self.log.record(kind, event.at, fields_of(event), is_frequent=kind in FREQUENT)
         self.recording_ns += time.thread_time_ns() - start
