@@ -129,6 +129,7 @@ def test_a_story_is_told_as_a_timeline(service, job_id):
     assert first == f"{job_id} is completed"
     assert "+0.000 s" in story.output
     assert len(rest) >= 3
+    assert not any(line.endswith(" ") for line in rest)
     assert json.loads(document.output)["id"] == job_id
 
 

@@ -100,6 +100,21 @@ async def test_a_job_is_told_over_its_lives_and_its_row_fills_in_the_rest(tmp_pa
     assert row_alone.entries[-1].fields["output_tokens"] == 20
 
 
+async def test_giving_way_and_going_on_are_told_as_they_were(tmp_path):
+    path, store = tmp_path / "events.jsonl", InMemoryJobStore()
+    async with a_life(path, store) as fabric:
+        job = await fabric.enqueue_p2({"prompt": "job"})
+        await asyncio.sleep(1)
+        await fabric.run_p0({"prompt": "hello", "max_tokens": 2})
+        await fabric.await_job(job)
+        remembered = await fabric.explain(job)
+
+    found = [entry.what for entry in past_entries(path, job)]
+
+    assert "gives_way" in found
+    assert found == [what for what in whats(remembered) if what not in ("enqueued", "completed")]
+
+
 async def test_the_file_before_is_read_too_and_what_is_no_event_is_passed_over(tmp_path):
     path, store = tmp_path / "events.jsonl", InMemoryJobStore()
     async with a_life(path, store, max_bytes=3000) as fabric:

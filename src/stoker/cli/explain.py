@@ -45,7 +45,10 @@ async def _explain(id: str, where: Where, *, as_json: bool) -> None:
         console.print(line)
     if story["entries"]:
         console.print()
-        console.print(timeline(story["entries"]))
+        with console.capture() as captured:
+            console.print(timeline(story["entries"]))
+        for row in captured.get().splitlines():  # a table fills its lines with blanks
+            click.echo(row.rstrip())
 
 
 def heading(story: Mapping[str, Any]) -> Iterator[Text]:

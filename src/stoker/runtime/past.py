@@ -98,7 +98,7 @@ def _without(fields: Mapping[str, Any], *names: str) -> dict[str, Any]:
 _TOLD: Mapping[str, _Told] = {
     "Arrived": _one("arrived", lambda fields: _arrival(fields["request"])),
     "Dispatch": _dispatched,
-    "Preempt": _one("preempted", lambda fields: _without(fields, "id")),
+    "Preempt": _one("gives_way", lambda fields: _without(fields, "id")),
     "Abort": _one("aborted", lambda fields: {"cause": fields.get("note")}),
     "Reject": _one(
         "rejected", lambda fields: _without(fields.get("explanation") or {}, "is_retryable")
