@@ -17,6 +17,7 @@ from stoker.access.key_file import KeyFile
 from stoker.access.keys import RESERVED, Key, id_of
 from stoker.api.anthropic import is_anthropic
 from stoker.api.asgi import Message, Scope, Send, header
+from stoker.api.browsers import check_browser
 from stoker.api.problems import Header
 from stoker.core.errors import NotAllowed, NotFound, Unauthorized
 from stoker.core.jobs import JobState
@@ -93,7 +94,10 @@ class Access:
     def enter(self, scope: Scope) -> None:
         """Find out who asks, and whether it may. Raises `Unauthorized`, `NotAllowed`."""
         path = scope["path"]
-        if self._keys is None or not self.is_on or path in _OPEN:
+        if path in _OPEN:
+            return
+        if self._keys is None or not self.is_on:
+            check_browser(scope, self._fabric.config.server.allowed_hosts)
             return
         key = self._keys.find(_secret(scope), self._fabric.clock.wall())
         _check_path(key, path)
