@@ -52,8 +52,8 @@ class ServerConfig:
     keys: Literal["auto", "required", "off"] = "auto"
     """Whether API keys are needed: from the first one that is created on, always, or never."""
     allowed_hosts: tuple[Annotated[str, Meta(min_length=1)], ...] = ()
-    """Where no API keys are needed: public names by which this server is called, and hosts whose web
-    pages may use it. A page of any other host is refused."""
+    """Where no API keys are needed: public names by which this server is called, and hosts whose
+    web pages may use it. A page of any other host is refused."""
     body_max_bytes: Count = 64 * 2**20
     """Largest request body; a larger one gets 413."""
     ping_s: Seconds = 15.0
