@@ -58,7 +58,7 @@ class FabricState(msgspec.Struct):
     engine: Open
     jobs: dict[str, int]
     jobs_held: int
-    background_waits_for: Open | None
+    background_waits_for: str | None
     meters: Open
     optimizer: Open
     scheduler: Open
