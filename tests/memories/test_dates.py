@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stoker.memories import date_rules
 from stoker.memories.dates import Precision, dated, mentions, resolve
 
 DAYS = (date(2023, 5, 10), date(2024, 2, 29), date(2021, 1, 1))  # Wednesday, Thursday, Friday
@@ -167,3 +168,21 @@ def test_a_meaning_is_an_interval_on_any_day_and_written_out_means_the_same_late
     statement, _ = dated(f"Anna was there {text}.", None, said_on)
 
     assert dated(statement, None, said_on + timedelta(days=400))[0] == statement
+
+
+@given(
+    st.lists(
+        st.sampled_from(
+            [row[0] for row in ROWS]
+            + ["since", "until", "by", "in the middle of", "late", "last", "two", "weeks", "ago"]
+            + ["Tuesday", "12th", "of", "March", "2021", "on the", "next", "weekend", "Halloween"]
+        ),
+        max_size=5,
+    ).map(" ".join)
+)
+def test_no_pattern_finds_anything_where_its_cues_are_missing(text: str) -> None:
+    cues = date_rules.cues_in(text)
+
+    skipped = [rule for rule in date_rules.RULES if not rule.cues <= cues]
+
+    assert not [rule for rule in skipped if rule.pattern.search(text)]

@@ -116,6 +116,10 @@ _DATES: Final = tuple(
         rf"(?<![€$£]){_YEAR.format('y')}(?! ?(?:km|kg|cm|[a-z]+s|[%€$£m])(?!\w))",
     )
 )
+_DATE_CUE: Final = re.compile(
+    rf"(?:19|20)\d\d|\b(?:{'|'.join(sorted({*MONTHS, *WEEKDAYS}, key=len, reverse=True))})(?!\w)"
+)
+"""One of these is in every date; most sentences have none."""
 _SHORT_WORDS: Final = {"sun", "sat", "wed", "mon", "mar", "may"}  # Also other words.
 _CODE: Final = re.compile(
     r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+|https?://[^\s<>\"')]+|(?<![\w/])~?(?:/[\w.@-]+){2,}/?"
@@ -158,6 +162,8 @@ _PLANS: Final = re.compile(
     r"|dream(?:s|ed|ing)? of|should|must|tr(?:y|ies|ied|ying) to|about to|probably|maybe|perhaps"
     r"|used to|if|almost|nearly|rumou?red|allegedly)\b",
 )
+_SPELLED: Final = re.compile(r"[a-z]+(?:'[a-z]+)?")
+_OPENING: Final = re.compile(r"(?:^|[.!?:;\n(\[]\s*|[\"“'‘]\s*)$")
 _CAPITALISED: Final = re.compile(r"\b[A-Z][\w'’]*(?:-[A-Z]\w*)*")
 _TITLES: Final = frozenset(_list("mr mrs ms dr prof sir miss the i i'm i've i'd i'll ok yes no"))
 
@@ -217,6 +223,8 @@ def _take_codes(text: str) -> tuple[str, set[str]]:
 
 def dates_in(plain: str) -> Iterator[tuple[int, int, str]]:
     """The dates that a normalised text names, and where; the fuller form first."""
+    if _DATE_CUE.search(plain) is None:
+        return
     taken: list[tuple[int, int]] = []
     for pattern in _DATES:
         for match in pattern.finditer(plain):
@@ -249,7 +257,7 @@ def quantities_in(plain: str) -> Iterator[tuple[float, str]]:
         unit = _UNITS.get(match["sign"] or match["unit"] or "", "")
         scale = _SCALES.get(match["unit"] or "", 1)
         yield (value * 1000, "") if unit == "k" else (value * scale, unit)
-    yield from _spelled(re.findall(r"[a-z]+(?:'[a-z]+)?", plain))
+    yield from _spelled(_SPELLED.findall(plain))
 
 
 def _spelled(found: list[str]) -> Iterator[tuple[float, str]]:
@@ -282,7 +290,7 @@ def names_in(text: str) -> tuple[set[str], set[str]]:
         word = normalise(match[0]).removesuffix("'s").rstrip("'")
         if word in _TITLES or word in MONTHS or word in WEEKDAYS:
             continue
-        is_first = re.search(r"(?:^|[.!?:;\n(\[]\s*|[\"“'‘]\s*)$", text[: match.start()][-4:])
+        is_first = _OPENING.search(text[max(0, match.start() - 4) : match.start()])
         if is_first and word in STOP_WORDS:
             continue
         (first if is_first else inside).add(word)

@@ -23,6 +23,8 @@ class Rule:
     pattern: re.Pattern[str]
     meaning: Callable[[re.Match[str], Said], Stretch | None]
     is_relative: bool = True
+    cues: frozenset[str] = frozenset()
+    """What a text has that the pattern finds anything in, as `cues_in` tells."""
 
 
 _UNIT: Final = r"(?P<unit>day|week|weekend|fortnight|month|quarter|year|decade)s?"
@@ -46,6 +48,20 @@ _PARTS: Final = r"(?: (?:morning|afternoon|evening|night|noon))?"
 _SHIFT: Final = r"(?P<shift>last|previous|this|current|next)"
 _SEASON: Final = r"(?P<season>spring|summer|autumn|fall|winter)"
 _THIRD: Final = r"(?:at |in |by |around |towards? )?(?:the )?(?P<part>start|beginning|middle|end|early|mid|late)(?: of|-)? (?:the )?"  # noqa: E501
+_BOUND: Final = r"(?P<bound>(?:ever )?since|until|till|by)"
+_DAY: Final = r"(?P<d>[0-3]?\d)"
+_CUES: Final = {
+    _UNIT: ("day", "week", "fortnight", "month", "quarter", "year", "decade"),
+    _WEEKDAY: ("mon", "tue", "wed", "thu", "fri", "sat", "sun"),
+    _MONTH: tuple(name for name in MONTHS if len(name) == 3),
+    _YEAR: ("19", "20"),
+    _SEASON: ("spring", "summer", "autumn", "fall", "winter"),
+    _SHIFT: ("last", "previous", "this", "current", "next"),
+    _THIRD: ("start", "beginning", "middle", "end", "early", "mid", "late"),
+    _BOUND: ("since", "until", "till", "by"),
+    _DAY: tuple("0123456789"),
+}
+"""What a pattern needs that has such a part; none of these parts is ever optional."""
 Meaning = Callable[[re.Match[str], Said], Stretch | None]
 
 
@@ -81,8 +97,17 @@ def _third_of(meaning: Meaning) -> Meaning:
     return third_of
 
 
+def cues_in(text: str) -> frozenset[str]:
+    """Which rules to look with: a hundred patterns take a millisecond, their cues 10 µs."""
+    lowered = text.lower()
+    return frozenset(
+        part for part, words in _CUES.items() if any(word in lowered for word in words)
+    )
+
+
 def _rule(pattern: str, meaning: Meaning, *, is_relative: bool = True) -> Rule:
-    return Rule(re.compile(rf"\b{pattern}(?!\w)", re.IGNORECASE), meaning, is_relative)
+    cues = frozenset(part for part in _CUES if part in pattern)
+    return Rule(re.compile(rf"\b{pattern}(?!\w)", re.IGNORECASE), meaning, is_relative, cues)
 
 
 _SHIFTED_WEEKDAY: Final = (
@@ -153,33 +178,33 @@ _BASES: Final = (
     ),
     _Base(
         _MAYBE_ON,
-        rf"(?:the )?(?P<d>[0-3]?\d)(?:st|nd|rd|th)?(?: of)? {_MONTH},? {_YEAR}",
+        rf"(?:the )?{_DAY}(?:st|nd|rd|th)?(?: of)? {_MONTH},? {_YEAR}",
         meanings.exact_day,
         is_relative=False,
     ),
     _Base(
         _MAYBE_ON,
-        rf"{_MONTH} (?P<d>[0-3]?\d)(?:st|nd|rd|th)?,? {_YEAR}",
+        rf"{_MONTH} {_DAY}(?:st|nd|rd|th)?,? {_YEAR}",
         meanings.exact_day,
         is_relative=False,
     ),
     _Base(
-        _MAYBE_ON, rf"(?:the )?(?P<d>[0-3]?\d)(?:st|nd|rd|th)?(?: of)? {_MONTH}", meanings.exact_day
+        _MAYBE_ON, rf"(?:the )?{_DAY}(?:st|nd|rd|th)?(?: of)? {_MONTH}", meanings.exact_day
     ),
-    _Base(_MAYBE_ON, rf"{_MONTH} (?P<d>[0-3]?\d)(?:st|nd|rd|th)?", meanings.exact_day),
+    _Base(_MAYBE_ON, rf"{_MONTH} {_DAY}(?:st|nd|rd|th)?", meanings.exact_day),
     _Base(
         _MAYBE_ON,
         r"(?P<one>\d{1,2})/(?P<other>\d{1,2})/(?P<y>(?:19|20)\d\d)",
         meanings.slashed_day,
         is_relative=False,
     ),
-    _Base("on ", r"the (?P<d>[0-3]?\d)(?:st|nd|rd|th)", meanings.day_of_month),
+    _Base("on ", rf"the {_DAY}(?:st|nd|rd|th)", meanings.day_of_month),
 )
 RULES: Final = (
     *(_rule(f"{b.preposition}(?:{b.core})", b.meaning, is_relative=b.is_relative) for b in _BASES),
     *(
         _rule(
-            rf"(?P<bound>(?:ever )?since|until|till|by)(?: the)? (?:{b.core})",
+            rf"{_BOUND}(?: the)? (?:{b.core})",
             _bounded(b.meaning),
             is_relative=b.is_relative,
         )

@@ -69,11 +69,13 @@ def mentions(text: str, said_on: date) -> tuple[Mention, ...]:
         return ()
     found: list[Mention] = []
     taken: list[tuple[int, int]] = []
+    cues = date_rules.cues_in(text)
     hits = [
         (match, rule)
         for rule in date_rules.RULES
+        if rule.cues <= cues
         for match in rule.pattern.finditer(text)
-    ]  # fmt: skip
+    ]
     for match, rule in sorted(hits, key=lambda hit: hit[0].start() - hit[0].end()):
         start, end = match.span()
         if any(start < b and a < end for a, b in taken):

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
 from enum import Enum
+from functools import lru_cache
 from typing import Final
 
 from stoker.memories.anchors import codes_in, dates_in, names_in, quantities_in
@@ -15,6 +16,7 @@ from stoker.memories.lexical import containment, normalise, stem, words
 
 WORDS_MIN: Final = 0.6
 """Share of a statement's content words that have to be in its source."""
+_INSIDE: Final = re.compile(r"['.@_-]")
 _ANYBODY: Final = frozenset(
     stem(word)
     for word in (
@@ -68,10 +70,13 @@ def _first(found: Iterable[str]) -> str | None:
 
 
 def _missing_number(claim: str, plain: str) -> str | None:
+    told = list(quantities_in(claim))
+    if not told:
+        return None
     known: dict[float, set[str]] = {}
     for value, unit in quantities_in(plain):
         known.setdefault(value, set()).add(unit)
-    for value, unit in quantities_in(claim):
+    for value, unit in told:
         units = known.get(value)
         # A value whose unit is another one in the source is a changed value.
         if units is None or (unit and unit not in units and "" not in units):
@@ -127,17 +132,21 @@ def _covers(named: str, time: Mention) -> bool:
 
 def _missing_name(statement: str, evidence: Evidence) -> str | None:
     inside, first = names_in(statement)
-    known = {stem(part) for text in (*evidence.texts, *evidence.authors) for part in _parts(text)}
-    found = sorted(inside | first)
+    known = [_stems(text) for text in dict.fromkeys((*evidence.texts, *evidence.authors))]
     return _first(
         name
-        for name in found
-        if not all(stem(part) in known or stem(part) in _ANYBODY for part in _parts(name))
+        for name in inside | first
+        if not all(
+            part in _ANYBODY or any(part in stems for stems in known) for part in _stems(name)
+        )
     )
 
 
-def _parts(text: str) -> list[str]:
-    return [part for word in words(text) for part in re.split(r"['.@_-]", word) if part != "s"]
+@lru_cache(maxsize=4096)
+def _stems(text: str) -> frozenset[str]:
+    """Stems of all words and their parts. A line is read again for every claim about its chunk."""
+    parts = (part for word in words(text) for part in _INSIDE.split(word))
+    return frozenset(stem(part) for part in parts if part != "s")
 
 
 def without_times(statement: str, said_on: date | None) -> str:

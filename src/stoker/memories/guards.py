@@ -227,6 +227,8 @@ class _Chunk:
         return None
 
     def _repeats_injected(self, statement: str, line: Line) -> bool:
+        if not line.injected:
+            return False
         mine = anchors_of(statement)
         return any(
             not differences(mine, anchors_of(shown))
@@ -324,6 +326,7 @@ _CONFIRMS: Final = re.compile(
 )
 
 
+_SENTENCE_END: Final = re.compile(r"[.!?]+(?=\s)|\n+")
 _CUT_OFF: Final = re.compile(r"\b(?:the|an?|of|and|or|from)[.,]?$", re.IGNORECASE)
 _VERB: Final = re.compile(
     r"\b(?:is|are|was|were|has|have|had|will|can|did|does|do|became|came|went|took)\b|\w{2,}ed\b",
@@ -373,7 +376,7 @@ def _best_sentence(statement: str, text: str) -> tuple[int, int]:
 
 
 def _sentences(text: str) -> list[tuple[int, int]]:
-    ends = [match.end() for match in re.finditer(r"[.!?]+(?=\s)|\n+", text)]
+    ends = [match.end() for match in _SENTENCE_END.finditer(text)]
     starts = [0, *ends]
     pairs = zip(starts, [*ends, len(text)], strict=True)
     return [(start, end) for start, end in pairs if text[start:end].strip()]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
@@ -38,6 +38,9 @@ _SIGNS: Final = str.maketrans(
     }
 )  # fmt: skip
 _SPACES: Final = re.compile(r"\s+")
+_UNEVEN: Final = re.compile(r"\A\s|\s\Z|\s\s|[^\S ]")
+"""White space that a normal form has not."""
+_ELLIPSIS: Final = re.compile(r"\.\.\.|…")
 _WORD: Final = re.compile(r"[^\W_]+(?:['.@_-][^\W_]+)*")
 _IRREGULAR: Final = {
     "went": "go", "gone": "go", "bought": "buy", "sold": "sell", "met": "meet", "made": "make",
@@ -65,22 +68,32 @@ class Normalised:
     __slots__ = ("_at", "text")
 
     def __init__(self, source: str) -> None:
-        letters: list[str] = []
-        self._at: list[int] = []
-        for index, letter in enumerate(source):
-            for plain in _plain(letter):
-                if plain == " " and (not letters or letters[-1] == " "):
-                    continue
-                letters.append(plain)
-                self._at.append(index)
-        self._at.append(len(source))
-        self.text = "".join(letters).rstrip()
+        self._at: Sequence[int]
+        if source.isascii() and _UNEVEN.search(source) is None:
+            # Letter by letter, it stays where it is.
+            self.text, self._at = source.translate(_SIGNS).lower(), range(len(source) + 1)
+            return
+        self.text, self._at = _folded(source)
 
     def origin(self, start: int, end: int) -> tuple[int, int]:
         """Where [start, end) of the normal form stands in the source."""
         return self._at[start], self._at[end - 1] + 1 if end > start else self._at[start]
 
 
+def _folded(source: str) -> tuple[str, list[int]]:
+    letters: list[str] = []
+    at: list[int] = []
+    for index, letter in enumerate(source):
+        for plain in _plain(letter):
+            if plain == " " and (not letters or letters[-1] == " "):
+                continue
+            letters.append(plain)
+            at.append(index)
+    at.append(len(source))
+    return "".join(letters).rstrip(), at
+
+
+@lru_cache(maxsize=4096)
 def _plain(letter: str) -> str:
     if letter.isascii():
         return " " if letter.isspace() else letter.translate(_SIGNS).lower()
@@ -92,7 +105,12 @@ def _plain(letter: str) -> str:
 
 def words(text: str) -> list[str]:
     """The words in lower case; `x@y.z`, `v1.2` and `well-known` are one word each."""
-    return _WORD.findall(normalise(text))
+    return list(_words(text))
+
+
+@lru_cache(maxsize=2048)
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(_WORD.findall(normalise(text)))
 
 
 def content_words(text: str) -> list[str]:
@@ -176,7 +194,7 @@ def find_quote(quote: str, text: str, *, likeness_min: float = 0.9) -> Found | N
 
     Parts around an ellipsis have to follow each other. Inserted letters count as missing ones do.
     """
-    parts = [normalise(part).strip(" '") for part in re.split(r"\.\.\.|…", quote)]
+    parts = [normalise(part).strip(" '") for part in _ELLIPSIS.split(quote)]
     parts = [part for part in parts if part]
     if not parts:
         return None
