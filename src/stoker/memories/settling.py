@@ -26,10 +26,9 @@ class Member:
     def since(self) -> float | None:
         """From when on it is true, as far as is known."""
         tile = self.tile
-        return next(
-            (at for at in (tile.valid_from, tile.occurred_from, tile.said_at) if at is not None),
-            None,
-        )
+        if tile.valid_from is not None:
+            return tile.valid_from
+        return tile.occurred_from if tile.occurred_from is not None else tile.said_at
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +50,15 @@ def settle(members: Iterable[Member], links: Iterable[Link]) -> dict[str, Standi
     """The standing of each member. Give whole groups: everything that links reach."""
     by_id: dict[str, Member] = {member.tile.id: member for member in members}
     standing_links = _effective(links, by_id)
-    groups = _groups(by_id, standing_links, {Relation.SAME, Relation.DUPLICATE, Relation.CHANGED})
+    groups = _groups(by_id, standing_links)
     standings: dict[str, Standing] = {}
+    inside: dict[str, list[Link]] = defaultdict(list)
+    """The links of each group, by its first member."""
+    first_of = {id: group[0] for group in groups for id in group}
+    for link in standing_links:
+        inside[first_of[link.one]].append(link)
     for group in groups:
-        inside = [link for link in standing_links if link.one in group]
-        standings |= _settle_group([by_id[id] for id in group], inside)
+        standings |= _settle_group([by_id[id] for id in group], inside[group[0]])
     return standings
 
 
@@ -80,7 +83,12 @@ def undo(link: Link) -> Link:
     )
 
 
-_STRENGTH = [Rule.JUDGE, Rule.SIMILAR, Rule.ONE_VALUE, Rule.CANONICAL, Rule.PERSON]
+_STRENGTH = {
+    rule: place
+    for place, rule in enumerate(
+        (Rule.JUDGE, Rule.SIMILAR, Rule.ONE_VALUE, Rule.CANONICAL, Rule.PERSON)
+    )
+}
 
 
 def _effective(links: Iterable[Link], by_id: Mapping[str, Member]) -> list[Link]:
@@ -99,7 +107,7 @@ def _effective(links: Iterable[Link], by_id: Mapping[str, Member]) -> list[Link]
 
 
 def _strength(link: Link) -> int:
-    return _STRENGTH.index(link.rule) if link.rule in _STRENGTH else -1
+    return _STRENGTH.get(link.rule, -1)
 
 
 def _is_independent(link: Link, by_id: Mapping[str, Member]) -> bool:
@@ -110,9 +118,8 @@ def _is_independent(link: Link, by_id: Mapping[str, Member]) -> bool:
     return not one or not other or bool(one - other and other - one)
 
 
-def _groups(
-    ids: Iterable[str], links: Iterable[Link], relations: Collection[Relation]
-) -> list[list[str]]:
+def _groups(ids: Iterable[str], links: Iterable[Link]) -> list[list[str]]:
+    """What links connect with each other."""
     root = {id: id for id in ids}
 
     def find(id: str) -> str:
@@ -122,9 +129,8 @@ def _groups(
         return id
 
     for link in links:
-        if link.relation in relations:
-            low, high = sorted((find(link.one), find(link.other)))
-            root[high] = low
+        one, other = find(link.one), find(link.other)
+        root[max(one, other)] = min(one, other)
     groups: dict[str, list[str]] = defaultdict(list)
     for id in sorted(root):
         groups[find(id)].append(id)
@@ -136,7 +142,7 @@ def _settle_group(members: Sequence[Member], links: Sequence[Link]) -> dict[str,
     same = [link for link in links if link.relation is not Relation.CHANGED]
     value_of: dict[str, int] = {}
     ids = [member.tile.id for member in members]
-    for number, group in enumerate(_groups(ids, same, {Relation.SAME, Relation.DUPLICATE})):
+    for number, group in enumerate(_groups(ids, same)):
         value_of |= dict.fromkeys(group, number)
     changes: dict[int, dict[int, Link]] = defaultdict(dict)
     for link in links:

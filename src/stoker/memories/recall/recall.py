@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -158,7 +159,7 @@ class Recall:
 
         def work(db: sqlite3.Connection) -> list[list[Neighbour]]:
             self._refresh(db)
-            return [_nearest(db, shelf.tiles, vector, scope, limit) for vector in vectors]
+            return _nearest(db, shelf.tiles, vectors, scope, limit)
 
         return await self._store.read(work)
 
@@ -228,16 +229,21 @@ async def _as_query(shelf: _Shelf, terms: Terms) -> Vectors | None:
 
 
 def _nearest(
-    db: sqlite3.Connection, index: SyncedIndex, vector: Vectors, scope: str, limit: int
-) -> list[Neighbour]:
-    found = index.search(vector, 2 * limit, scope=scope, with_hidden=False)
-    near: list[Neighbour] = []
-    for owner, cosine in zip(found.owners.tolist(), found.cosines.tolist(), strict=True):
-        row = db.execute(
-            "SELECT tile_id FROM tiles JOIN tile_heads ON tile_heads.tile = tiles.seq"
-            " WHERE tiles.seq = ? AND scope = ? AND status = 'active'",
-            (owner, scope),
-        ).fetchone()
-        if row is not None and len(near) < limit:
-            near.append(Neighbour(TileId(row[0]), cosine))
-    return near
+    db: sqlite3.Connection, index: SyncedIndex, vectors: Vectors, scope: str, limit: int
+) -> list[list[Neighbour]]:
+    found = [index.search(vector, 2 * limit, scope=scope, with_hidden=False) for vector in vectors]
+    owners = sorted({owner for each in found for owner in each.owners.tolist()})
+    rows = db.execute(
+        "SELECT tiles.seq, tile_id FROM json_each(?) CROSS JOIN tiles ON tiles.seq = value"
+        " CROSS JOIN tile_heads ON tile_heads.tile = value WHERE scope = ? AND status = 'active'",
+        (json.dumps(owners), scope),
+    )
+    names = {seq: TileId(id) for seq, id in rows}
+    return [
+        [
+            Neighbour(names[owner], cosine)
+            for owner, cosine in zip(each.owners.tolist(), each.cosines.tolist(), strict=True)
+            if owner in names
+        ][:limit]
+        for each in found
+    ]

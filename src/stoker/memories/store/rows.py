@@ -29,6 +29,11 @@ from stoker.memories.tiles import (
     TileState,
 )
 
+# Dictionaries, for they are four times as fast as the classes, and rows are many.
+_TILE_KINDS = {kind.value: kind for kind in TileKind}
+_SPAN_KINDS = {kind.value: kind for kind in SpanKind}
+_ROLES = {role.value: role for role in Role}
+
 
 def to_source(row: sqlite3.Row) -> Source:
     return Source(
@@ -46,8 +51,8 @@ def to_span(row: sqlite3.Row) -> Span:
         SpanId(row["span_id"]),
         row["scope"],
         row["text"],
-        SpanKind(row["kind"]),
-        Role(row["role"]),
+        _SPAN_KINDS[row["kind"]],
+        _ROLES[row["role"]],
         row["author"],
         row["said_at"],
     )
@@ -58,11 +63,11 @@ def to_tile(row: sqlite3.Row) -> Tile:
         id=TileId(row["tile_id"]),
         scope=row["scope"],
         statement=row["statement"],
-        kind=TileKind(row["kind"]),
+        kind=_TILE_KINDS[row["kind"]],
         subject=row["subject"],
         predicate=row["predicate"],
         object=row["object"],
-        entities=tuple(json.loads(row["entities"])),
+        entities=tuple(json.loads(row["entities"])) if row["entities"] != "[]" else (),
         said_at=row["said_at"],
         occurred_from=row["occurred_from"],
         occurred_to=row["occurred_to"],

@@ -72,6 +72,7 @@ class SqliteMemoryStore:
 
     def __init__(self, path: Path, *, busy_timeout_s: float = 5.0) -> None:
         self.path = path
+        self._known = linking.KnownTiles()
         self._writer = Lane(
             "stoker-memories-writer",
             lambda: database.writer_session(path, SCHEMA, busy_timeout_s),
@@ -184,7 +185,7 @@ class SqliteMemoryStore:
 
     async def candidates(self, asked: Sequence[tuple[Tile, Sequence[TileId]]]) -> list[list[Tile]]:
         return await self.read(
-            lambda db: [linking.candidates(db, tile, near) for tile, near in asked]
+            lambda db: [linking.candidates(db, tile, near, self._known) for tile, near in asked]
         )
 
     async def get_tile(self, id: TileId) -> TileView:
