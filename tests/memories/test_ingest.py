@@ -58,6 +58,9 @@ class Handler:
             raise ZeroDivisionError
         return stage.key.encode()
 
+    async def read_ahead(self, answers):
+        """Reads nothing before its turn."""
+
     async def interpret(self, answered):
         if answered.stage.key in self.unreadable:
             raise ZeroDivisionError

@@ -188,9 +188,7 @@ _BASES: Final = (
         meanings.exact_day,
         is_relative=False,
     ),
-    _Base(
-        _MAYBE_ON, rf"(?:the )?{_DAY}(?:st|nd|rd|th)?(?: of)? {_MONTH}", meanings.exact_day
-    ),
+    _Base(_MAYBE_ON, rf"(?:the )?{_DAY}(?:st|nd|rd|th)?(?: of)? {_MONTH}", meanings.exact_day),
     _Base(_MAYBE_ON, rf"{_MONTH} {_DAY}(?:st|nd|rd|th)?", meanings.exact_day),
     _Base(
         _MAYBE_ON,

@@ -55,14 +55,13 @@ class Extracted:
 
 def chunk_of(
     inputs: ChunkInputs,
-    spans: Sequence[PlacedSpan],
+    by_id: Mapping[SpanId, PlacedSpan],
     statements: Mapping[TileId, str],
 ) -> Chunk | None:
     """Read a chunk; `None` where all of its text was erased.
 
     `statements`: of the tiles that were injected behind its spans.
     """
-    by_id = {one.span.id: one for one in spans}
 
     def line(piece: Piece) -> Line:
         placed = by_id[piece.span]
@@ -79,7 +78,8 @@ def chunk_of(
 
     lines = tuple(line(one) for one in inputs.pieces if one.span in by_id)
     before = tuple(line(one) for one in inputs.context if one.span in by_id)
-    return Chunk(lines, before, by_id) if lines else None
+    spans = {id: by_id[id] for one in inputs.pieces if (id := one.span) in by_id}
+    return Chunk(lines, before, spans) if lines else None
 
 
 def ask(chunk: Chunk, inputs: ChunkInputs, settings: MemoriesSettings) -> bytes:

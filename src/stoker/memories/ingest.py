@@ -23,7 +23,7 @@ log = structlog.get_logger("stoker.memories")
 
 SWEEP_S = 30.0
 """Backstop: wake-ups may be missed (a job of another process), the tables are not."""
-_ANSWERS_AT_ONCE = 32
+_AT_ONCE = 32
 
 
 class Handler(Protocol):
@@ -35,6 +35,9 @@ class Handler(Protocol):
 
     async def ask(self, stage: Stage) -> bytes | None:
         """The request body; `None` where its text was erased meanwhile."""
+
+    async def read_ahead(self, answers: Sequence[Answered]) -> None:
+        """These will be interpreted next, one by one: do for all at once what can be."""
 
     async def interpret(self, answered: Answered) -> StageEffect:
         """Everything that follows from an answer. It may be interpreted again after a crash."""
@@ -90,7 +93,8 @@ class Ingest:
         if not self._outstanding:
             await self.collect_all()
         await self._collect_changed()
-        while answers := await self._store.next_answers(_ANSWERS_AT_ONCE):
+        while answers := await self._store.next_answers(_AT_ONCE):
+            await self._handler.read_ahead(answers)
             for answered in answers:
                 await self._interpret(answered)
             await self._feed()
@@ -126,10 +130,18 @@ class Ingest:
 
     async def _collect_changed(self) -> None:
         while self._changed:
-            id = self._changed.pop()
-            stage = self._outstanding.get(id)
-            if stage is not None and await self._collect(id, stage):
-                self._outstanding.pop(id, None)
+            group = [self._changed.pop() for _ in range(min(len(self._changed), _AT_ONCE))]
+            stages = {id: self._outstanding[id] for id in group if id in self._outstanding}
+            # Together, so that their answers share a commit.
+            ends = await asyncio.gather(
+                *(self._collect(id, stage) for id, stage in stages.items()), return_exceptions=True
+            )
+            for id, end in zip(stages, ends, strict=True):
+                if end is True:
+                    self._outstanding.pop(id, None)
+            for end in ends:
+                if isinstance(end, BaseException):
+                    raise end
 
     async def _collect(self, id: JobId, stage: Stage) -> bool:
         """Take over what became of a job; false while it is not over."""
@@ -177,8 +189,10 @@ class Ingest:
             stages = await self._store.ready_stages(room)
             if not stages:
                 return
-            asked = [(stage, await self._ask(stage)) for stage in stages]
-            bodies = [(stage, body) for stage, body in asked if body is not None]
+            asked = await asyncio.gather(*(self._ask(stage) for stage in stages))
+            bodies = [
+                (stage, body) for stage, body in zip(stages, asked, strict=True) if body is not None
+            ]
             if bodies and not await self._submit(bodies):
                 return
 

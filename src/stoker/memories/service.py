@@ -288,6 +288,7 @@ class Memories:
                     f"{id[:60]!r} is no id of a source (src_), a span (spn_) or a tile (til_)",
                     param="id",
                 )
+        self._remembering.drop_ahead()
         self._ingest.nudge()
         return forgotten
 
