@@ -1,11 +1,17 @@
 """The loop over the tables: one piece of work that breaks does not stop the others."""
 
 import asyncio
+import json
 
 from stoker.core.errors import NotFound
 from stoker.core.work import JobId
 from stoker.memories.ingest import Ingest
-from stoker.memories.records import StageEffect, StageState
+from stoker.memories.recall.recall import Recall
+from stoker.memories.records import Answered, StageEffect, StageState
+from stoker.memories.remembering import Remembering
+from stoker.memories.service import Memories
+from stoker.memories.settings import MemoriesSettings
+from stoker.memories.tiles import Status
 from stoker.runtime.clock import SystemClock
 from tests.memories.steps import document, imported, span
 
@@ -114,3 +120,22 @@ async def test_a_job_that_was_lost_is_asked_again_as_another(store):
 
     assert jobs.asked == [f"{key('one')}.0", f"{key('one')}.1"]
     assert set(ends.values()) == {"done"}
+
+
+async def test_text_that_is_erased_after_its_answer_was_read_makes_no_tile(store, tmp_path):
+    await imported(store, document("a.txt", "Mira repaired the harbour crane in Port Ellen."))
+    (stage,) = await store.ready_stages(1)
+    settings = MemoriesSettings()
+    handler = Remembering(store, settings, Recall(store, tmp_path, None))
+    memories = Memories(store, Jobs(), SystemClock(), settings, handler)
+    claim = {"q": 1, "s": "Mira", "k": "fact", "t": "Mira repaired the harbour crane."}
+    choice = {"message": {"content": json.dumps({"c": [claim]})}, "finish_reason": "stop"}
+    answered = Answered(stage, json.dumps({"choices": [choice]}).encode(), 1, "000000")
+    kept = await handler.interpret(answered)
+
+    await handler.read_ahead([answered])
+    (source,) = await memories.sources()
+    await memories.forget(source.source.id)
+
+    assert [new.status for new in kept.tiles] == [Status.ACTIVE]
+    assert not (await handler.interpret(answered)).tiles
