@@ -2,9 +2,10 @@
 
     python benchmarks/bench_locomo.py PATH/locomo10.json        # or LOCOMO=PATH; about two minutes
     python benchmarks/bench_locomo.py PATH --embedder static    # one of: none, static, minilm
-    python benchmarks/bench_locomo.py PATH --tune               # weights, on conversations 0 to 4
+    python benchmarks/bench_locomo.py PATH --straight           # tiles put into the store unchecked
 
-The data set's own observations stand in for the extraction's answers. R@k is the share of a
+The data set's own observations are the extraction's answers, and go through the whole pipeline:
+guards, dates, merging. `--straight` tells what that costs. R@k is the share of a
 question's evidence turns among the first k distinct turns that the hits point at, over the 1,536
 questions that have an answer; a session counts as found by its first turn, over all questions.
 """
@@ -18,16 +19,19 @@ import statistics
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from locomo import ADVERSARIAL, Conversation, Question, conversations
+from locomo_pipeline import replay, turns_of
 from locomo_store import filled
 
 from stoker.memories.recall.embedders import packaged
 from stoker.memories.recall.hits import SearchRequest
 from stoker.memories.recall.recall import Recall
+from stoker.memories.store.sqlite import MEMORIES_FILE, SqliteMemoryStore
 from stoker.memories.tiles import SpanId
 
 DEPTHS = (1, 5, 10, 20, 50)
@@ -50,32 +54,63 @@ async def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("path", nargs="?", default=os.environ.get("LOCOMO"))
     parser.add_argument("--embedder", choices=["none", "static", "minilm"], action="append")
-    parser.add_argument("--tune", action="store_true")
-    parser.add_argument("--without-tiles", action="store_true")
+    way = parser.add_mutually_exclusive_group()
+    way.add_argument("--straight", action="store_true")
+    way.add_argument("--without-tiles", action="store_true")
     options = parser.parse_args()
     if options.path is None:
         sys.exit("name the file: bench_locomo.py PATH/locomo10.json, or LOCOMO=PATH")
     data = conversations(Path(options.path))
     print_header()
     is_met = True
+    guards: Counter[str] = Counter()
     for name in options.embedder or ["none", "static", "minilm"]:
         with tempfile.TemporaryDirectory() as folder:
-            async with filled(Path(folder), data, with_tiles=not options.without_tiles) as store:
-                embedder = None if name == "none" else packaged(name)
-                recall = Recall(store.lanes, Path(folder), embedder)
-                await recall.open()
-                while await recall.embed_missing():
-                    pass
-                if options.tune:
-                    from locomo_tune import tune  # noqa: PLC0415
-
-                    await tune(recall, store, data)
-                else:
-                    findings = [each async for each in ask(recall, store.turns, data)]
-                    is_met &= print_rows(name, findings, is_judged=not options.without_tiles)
-                await recall.close()
+            if options.straight or options.without_tiles:
+                findings = await asked_straight(
+                    Path(folder), name, data, with_tiles=options.straight
+                )
+            else:
+                findings, guards = await asked_after_replay(Path(folder), name, data)
+            is_met &= print_rows(name, findings, is_judged=not options.without_tiles)
+    if guards:
+        print("\nwhat became of the observations:", dict(guards.most_common()))
     if not is_met:
         sys.exit("a target was missed")
+
+
+async def asked_straight(
+    folder: Path, embedder: str, data: Sequence[Conversation], *, with_tiles: bool
+) -> list[Finding]:
+    async with filled(folder, data, with_tiles=with_tiles) as store:
+        recall = await opened(store.lanes, folder, embedder)
+        findings = [each async for each in ask(recall, store.turns, data)]
+        await recall.close()
+        return findings
+
+
+async def asked_after_replay(
+    folder: Path, embedder: str, data: Sequence[Conversation]
+) -> tuple[list[Finding], Counter[str]]:
+    store = SqliteMemoryStore(folder / MEMORIES_FILE)
+    await store.open()
+    recall = await opened(store, folder, embedder)
+    guards = await replay(store, recall, data)
+    while await recall.embed_missing():
+        pass
+    findings = [each async for each in ask(recall, turns_of(data), data)]
+    await recall.close()
+    await store.close()
+    return findings, guards
+
+
+async def opened(store: SqliteMemoryStore, folder: Path, embedder: str) -> Recall:
+    """With a vector for all that is there."""
+    recall = Recall(store, folder, None if embedder == "none" else packaged(embedder))
+    await recall.open()
+    while await recall.embed_missing():
+        pass
+    return recall
 
 
 async def ask(

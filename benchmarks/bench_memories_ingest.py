@@ -18,8 +18,9 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Protocol
 
 from stoker.core.errors import NotFound
 from stoker.core.jobs import JobState
@@ -41,10 +42,16 @@ from stoker.testing.conversations import Conversation, Script, conversations
 TARGETS = {"static": 2_000.0, "minilm": 80.0}
 
 
+class Answering(Protocol):
+    """What answers instead of a model."""
+
+    def answer(self, body: Mapping[str, object]) -> str: ...
+
+
 class InstantJobs:
     """Background jobs that are over when they are submitted."""
 
-    def __init__(self, script: Script) -> None:
+    def __init__(self, script: Answering) -> None:
         self._script = script
         self._answers: dict[JobId, bytes] = {}
         self._told: list[Callable[[Iterable[JobId]], None]] = []
