@@ -78,8 +78,9 @@ step() {
     p0) measure p0 "${load[@]}" "${question[@]}" --p2 128 --cap 64 --data "$data" \
       --arms "${ARMS:-alone,priority,cap,stoker,lease}" --warm-up-s "${WARM_S:-8}" \
       --window-s "${WINDOW_S:-60}" --stoker-warm-up-s "${STOKER_WARM_S:-20}" ;;
-    agents) measure agents --agents "${N:-32,48}" --warm-up-s "${WARM_S:-10}" \
-      --window-s "${WINDOW_S:-25}" --sigma 0.7 ${AGENTS_MORE:-} ;;
+    # Ten turns take 35 s: a shorter warm-up shows the beginning of sessions, and a cold Stoker.
+    agents) measure agents --agents "${N:-32,64}" --warm-up-s "${WARM_S:-45}" \
+      --window-s "${WINDOW_S:-60}" --sigma 0.7 ${AGENTS_MORE:-} ;;
     stop) [[ -e /tmp/serve.pid ]] && kill -- -"$(cat /tmp/serve.pid)" ;;
     *) echo "no step is called $1" >&2 && return 2 ;;
   esac
