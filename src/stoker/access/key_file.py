@@ -127,7 +127,7 @@ def _locked(path: Path) -> Generator[None]:
 def _read(path: Path) -> dict[str, Key]:
     try:
         content = msgspec.json.decode(path.read_bytes(), type=_Content)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):  # the folder is the store's to complain of
         return {}
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
