@@ -229,7 +229,7 @@ def _keep_alive(engine: EngineFacts, facts: Facts) -> Iterator[Said]:
 
 def _elsewhere(engine: EngineFacts, facts: Facts) -> Iterator[Said]:
     if engine.is_here is False and engine.cause is None:
-        measured = f"no process of this host listens at {engine.url}"
+        measured = f"no process of this host listens at {engine.url or engine.name}"
         advice = (
             "run Stoker beside the engine: the memory guard watches this host's RAM, and what is"
             " found about the host says nothing about the engine's"
