@@ -94,6 +94,14 @@ clients-test *args: clients-setup
 peers-setup:
     bash tools/peers/setup.sh
 
+# The dashboard in Chromium on the embedded engine, with a mixed load (a few minutes)
+browser-test *args:
+    pytest -m browser tests/browser {{ args }}
+
+# The pictures of docs/guides/dashboard.md: a mixed load on the embedded engine, then Chromium
+screenshots *args:
+    python -m tools.dashboard.screenshots {{ args }}
+
 # Install real vLLM for the CPU into .venv-vllm, and make its model (some minutes, 4 to 7 GB)
 vllm-setup:
     bash tools/vllm_cpu/setup.sh

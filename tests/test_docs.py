@@ -19,6 +19,7 @@ from stoker.core import errors
 from stoker.core.climb import ClimbReason
 from stoker.core.jobs import TRANSITIONS, JobState
 from stoker.core.reasons import Explanation, Reason
+from stoker.dashboard.routes import Dashboard
 from stoker.fabric import EngineSetup, Fabric
 from stoker.runtime.clock import SystemClock
 from stoker.runtime.recorder import EventLog
@@ -179,7 +180,7 @@ def routes() -> set[str]:
     )
     return {
         f"{method} {route.path}"
-        for route in App(fabric)._routes()
+        for route in App(fabric, pages=Dashboard(fabric).routes).routes
         for method in (route.methods or set()) - {"HEAD"}
     }
 

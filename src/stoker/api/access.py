@@ -29,7 +29,9 @@ from stoker.runtime.endpoints import ENDPOINTS
 from stoker.runtime.intake import Inference
 
 KeyMode = Literal["auto", "required", "off"]
-_OPEN = frozenset({"/healthz", "/readyz"})
+_OPEN = frozenset({"/healthz", "/readyz", "/"})
+_OPEN_FOLDER = "/dashboard/"
+"""The page, its styles and scripts tell nothing; they ask for a key."""
 _FOR_TENANTS = "/v1/"
 _FOR_ADMINS = "/v1/fabric/"
 _EXPLAIN = "/v1/fabric/explain/"
@@ -98,6 +100,8 @@ class Access:
             return
         if self._keys is None or not self.is_on:
             check_browser(scope, self._fabric.config.server.allowed_hosts)
+            return
+        if path.startswith(_OPEN_FOLDER):
             return
         key = self._keys.find(_secret(scope), self._fabric.clock.wall())
         _check_path(key, path)

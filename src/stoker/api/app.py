@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from starlette.exceptions import HTTPException
@@ -33,20 +33,25 @@ from stoker.fabric import Fabric
 from stoker.runtime.endpoints import ENDPOINTS, RESPONSES
 
 Handler = Callable[[Request], Awaitable[Response]]
+Pages = Callable[[asyncio.Event], Sequence[Route]]
+"""Routes whose long answers end when the event is set: the server closes."""
 
 
 class App:
     """`App(fabric)` serves a fabric that somebody else opened and will close; with `keys`, to those
-    who have one.
+    who have one; with `pages`, more routes beside the API.
     """
 
-    def __init__(self, fabric: Fabric, keys: KeyFile | None = None) -> None:
+    def __init__(
+        self, fabric: Fabric, keys: KeyFile | None = None, pages: Pages | None = None
+    ) -> None:
         self._fabric = fabric
         self._access = Access(fabric, keys, fabric.config.server.keys)
         self.closing = asyncio.Event()
         """Set it when the server stops: long polls and event streams then end."""
         self._metrics = Metrics(fabric)
-        routes = self._routes()
+        more = [] if pages is None else pages(self.closing)
+        routes = self.routes = [*self._routes(), *more]
         # What is called most is found in a dict: a router tries one pattern after another.
         self._by_path = {
             route.path: route.app

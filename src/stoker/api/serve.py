@@ -19,7 +19,7 @@ import structlog
 import uvicorn
 
 from stoker.access.key_file import KeyFile
-from stoker.api.app import App
+from stoker.api.app import App, Pages
 from stoker.api.connection import Connection
 from stoker.core.errors import ConfigError, StokerError
 from stoker.fabric import Fabric
@@ -47,6 +47,7 @@ async def listening(
     port: int | None = None,
     sock: socket.socket | None = None,
     keys: KeyFile | None = None,
+    pages: Pages | None = None,
 ) -> AsyncGenerator[str]:
     """Serve `fabric` while the block runs; yields the base URL. Raises `CannotListen`.
 
@@ -58,7 +59,7 @@ async def listening(
     settings = fabric.config.server
     if sock is None:
         sock = bind(host or settings.host, settings.port if port is None else port)
-    app = App(fabric, keys)
+    app = App(fabric, keys, pages)
     server = _uvicorn(app if fabric.tracing is None else fabric.tracing.app(app))
     try:
         await server.startup(sockets=[sock])
@@ -76,13 +77,14 @@ async def serve(
     announce: Callable[[str], None],
     sock: socket.socket | None = None,
     keys: KeyFile | None = None,
+    pages: Pages | None = None,
 ) -> None:
     """Serve until SIGTERM or SIGINT, then drain. `announce` is told the URL once it answers.
 
     A second signal ends the process at once; jobs are safe in the store either way.
     """
     stop = asyncio.Event()
-    async with listening(fabric, sock=sock, keys=keys) as url:
+    async with listening(fabric, sock=sock, keys=keys, pages=pages) as url:
         stop_listening_to_signals = _stop_on_signals(stop)
         _collect_rarely()
         announce(url)

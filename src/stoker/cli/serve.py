@@ -17,6 +17,7 @@ from stoker.api.serve import bind, require_loopback
 from stoker.api.serve import serve as serve_http
 from stoker.config import Config
 from stoker.core.errors import ConfigError
+from stoker.dashboard.routes import Dashboard
 from stoker.fabric import Fabric
 from stoker.logs import configure
 from stoker.settings import EMBEDDED, Flag, load
@@ -106,10 +107,12 @@ _KEYS = {
 
 async def _serve(config: Config, sock: socket.socket, keys: KeyFile | None) -> None:
     async with Fabric.open(config) as fabric, asyncio.TaskGroup() as tasks:
-        reports = [tasks.create_task(_report_engine(fabric, name)) for name in fabric.engine_names]
-        await serve_http(fabric, announce=_announce, sock=sock, keys=keys)
-        for report in reports:
-            report.cancel()
+        dashboard = Dashboard(fabric)
+        beside = [tasks.create_task(_report_engine(fabric, name)) for name in fabric.engine_names]
+        beside.append(tasks.create_task(dashboard.run(), name="dashboard"))
+        await serve_http(fabric, announce=_announce, sock=sock, keys=keys, pages=dashboard.routes)
+        for task in beside:
+            task.cancel()
 
 
 async def _report_engine(fabric: Fabric, name: str) -> None:
