@@ -128,7 +128,8 @@ def _requests_unknown(engine: EngineFacts, facts: Facts) -> Iterator[Said]:
     if engine.kind != "vllm" or engine.requests is not None or engine.is_requests_set:
         return
     if engine.cause is None:
-        measured = f"nothing says how many it runs at once; {engine.requests_believed or "a default"} is assumed"
+        believed = engine.requests_believed or "a default"
+        measured = f"nothing says how many it runs at once; {believed} is assumed"
         advice = "set engine.requests to its --max-num-seqs"
         yield Said(WARNING, measured, advice, engine.name)
 
