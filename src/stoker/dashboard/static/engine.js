@@ -55,7 +55,7 @@ function figures(one) {
     ["Its own queue", known(scheduler.engine.waiting, format.count)],
     ["Prefixes cached", known(scheduler.cached_share, format.percent)],
     ["Decode step", stepsOf(service)],
-    ["Prompt token", known(service.prefill_s_per_token, (value) => `${(value * 1e6).toFixed(0)} µs`)],
+    ["Prompt token", known(service.prefill_s_per_token, (value) => (value < 0.001 ? `${(value * 1e6).toFixed(0)} µs` : format.seconds(value)))],
     ["Optimizer", optimizer.is_enabled ? (optimizer.is_warm ? "on, began warm" : "on, began cold") : "off"],
   ];
 }

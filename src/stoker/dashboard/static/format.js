@@ -12,6 +12,10 @@ export function count(value) {
   return size === 0 ? "0" : value.toFixed(1);
 }
 
+export function times(number, one, more) {
+  return `${count(number)} ${number === 1 ? one : more}`;
+}
+
 export function seconds(value) {
   if (value === null || value === undefined) return NOTHING;
   if (value < 0.0005) return "0 ms";

@@ -90,7 +90,7 @@ export class Memories {
         ),
       ),
       h("span", {}, `${format.percent(share)} of ${format.count(work.total)}`),
-      h("span", { class: "quiet" }, `${format.count(documents)} documents${failed ? `, ${failed} unreadable` : ""}, ${format.count(one.tiles)} tiles`),
+      h("span", { class: "quiet" }, `${format.times(documents, "document", "documents")}${failed ? `, ${failed} unreadable` : ""}, ${format.times(one.tiles, "tile", "tiles")}`),
       h("span", { class: "quiet" }, work.eta_s === null || one.is_done ? "" : `${format.seconds(work.eta_s)} left`),
       ...steer.map((verb) =>
         h("button", { onclick: () => this.steer(one.id, verb), "aria-label": `${verb} ${one.label || one.id}` }, verb),

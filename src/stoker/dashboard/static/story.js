@@ -126,7 +126,7 @@ function facts(story, job) {
     pairs.push(["Predicted", `${format.count(prompt)} prompt + ${format.count(output)} output, ${format.count(seen)} seen`]);
   }
   if (job) {
-    pairs.push(["Tries", `${job.attempts} of ${job.max_attempts}`], ["Gave way", `${job.preemptions} times`]);
+    pairs.push(["Tries", `${job.attempts} of ${job.max_attempts}`], ["Gave way", format.times(job.preemptions, "time", "times")]);
     if (job.key) pairs.push(["Key", job.key]);
     if (job.batch) pairs.push(["Batch", job.batch]);
     if (job.usage) pairs.push(["Tokens", `${format.count(job.usage.prompt_tokens)} + ${format.count(job.usage.completion_tokens)}`]);
