@@ -22,7 +22,7 @@ from stoker.history.levels import EngineSamples, append, levels, roll
 from stoker.history.slow import KEPT_PER_CLASS, SLOWEST_KEPT_S, SlowRequest
 from stoker.store import database
 from stoker.store.faults import StoreDamaged
-from stoker.store.lanes import Lane
+from stoker.store.lanes import Lane, start_both, stop_both
 from stoker.store.queries import migrations
 from stoker.store.transactions import group_commit, one_by_one
 
@@ -78,9 +78,7 @@ class HistoryFile:
             await self._open()
 
     async def close(self) -> None:
-        # The reader first: the last connection to close folds the log back into the file.
-        await self._reader.stop()
-        await self._writer.stop()
+        await stop_both(self._writer, self._reader)
 
     async def begin_anew(self, error: StoreDamaged) -> None:
         """Damage was met while it was in use: put it aside and go on with an empty one."""
@@ -140,12 +138,7 @@ class HistoryFile:
 
     async def _open(self) -> None:
         self._start_lanes()
-        await self._writer.start()
-        try:
-            await self._reader.start()
-        except BaseException:
-            await self._writer.stop()
-            raise
+        await start_both(self._writer, self._reader)
 
     def _start_lanes(self) -> None:
         path = self.path

@@ -122,6 +122,22 @@ class Lane:
         return group, False
 
 
+async def start_both(writer: Lane, reader: Lane) -> None:
+    """Open a database for writing and for reading, or raise what kept it from opening."""
+    await writer.start()  # it makes and migrates what the other one reads
+    try:
+        await reader.start()
+    except BaseException:
+        await writer.stop()
+        raise
+
+
+async def stop_both(writer: Lane, reader: Lane) -> None:
+    """Close it again, the writer last: the last one to close folds the log back into the file."""
+    await reader.stop()
+    await writer.stop()
+
+
 def _ticket(operation: Operation[T]) -> Ticket[T]:
     loop = asyncio.get_running_loop()
     return Ticket(operation, loop, loop.create_future())

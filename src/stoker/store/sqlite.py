@@ -16,7 +16,7 @@ from stoker.core.work import JobId, Usage
 from stoker.ports import Checkpoint, ClaimedJob, Enqueued, Job, NewJob, Renewal
 from stoker.store import database, enqueueing, reads, writes
 from stoker.store.batches import SqliteBatchStore
-from stoker.store.lanes import Lane
+from stoker.store.lanes import Lane, start_both, stop_both
 from stoker.store.queries import migrations
 from stoker.store.transactions import group_commit, one_by_one
 
@@ -50,17 +50,10 @@ class SqliteJobStore:
         self.batches = SqliteBatchStore(self._writer, self._reader)
 
     async def open(self) -> None:
-        await self._writer.start()
-        try:
-            await self._reader.start()
-        except BaseException:
-            await self._writer.stop()
-            raise
+        await start_both(self._writer, self._reader)
 
     async def close(self) -> None:
-        # The reader first: the last connection to close folds the log back into the file.
-        await self._reader.stop()
-        await self._writer.stop()
+        await stop_both(self._writer, self._reader)
 
     async def enqueue(self, jobs: Sequence[NewJob], *, now: float) -> list[Enqueued]:
         return await self._writer.submit(lambda db: enqueueing.enqueue(db, jobs, now))

@@ -48,7 +48,7 @@ from stoker.memories.store import (
 )
 from stoker.memories.tiles import PlacedSpan, SourceId, SpanId, Tile, TileId, TileState
 from stoker.store import database
-from stoker.store.lanes import Lane
+from stoker.store.lanes import Lane, start_both, stop_both
 from stoker.store.queries import migrations
 from stoker.store.transactions import group_commit, one_by_one
 
@@ -88,17 +88,10 @@ class SqliteMemoryStore:
 
     async def open(self) -> None:
         """Open and migrate. Raises `StoreError`."""
-        await self._writer.start()
-        try:
-            await self._reader.start()
-        except BaseException:
-            await self._writer.stop()
-            raise
+        await start_both(self._writer, self._reader)
 
     async def close(self) -> None:
-        # The reader first: the last connection to close folds the log back into the file.
-        await self._reader.stop()
-        await self._writer.stop()
+        await stop_both(self._writer, self._reader)
 
     async def write(self, operation: Callable[[sqlite3.Connection], T]) -> T:
         """Run it in a transaction, all or nothing; on the disk when this returns."""
