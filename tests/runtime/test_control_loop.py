@@ -16,6 +16,7 @@ from stoker.api.state import optimizer_document
 from stoker.config import Config, OptimizerConfig, ServerConfig
 from stoker.core.climb import ClimbPolicy
 from stoker.core.events import CapacityChanged, EngineUp
+from stoker.core.jobs import JobState
 from stoker.core.limits import Capacity, Limits
 from stoker.core.optimizer import STEP_EVERY_S, Optimizer, OptimizerPolicy
 from stoker.core.policy import Policy
@@ -168,6 +169,19 @@ async def test_switched_off_only_the_guards_bind():
         assert snapshot.scheduler.classes[Priority.P2].running > 40
         assert told(fabric) == []
         assert optimizer_document(snapshot.optimizer)["is_enabled"] is False
+
+
+async def test_switched_off_nothing_is_gathered_for_an_optimizer_that_will_not_ask():
+    config = replace(CONFIG, optimizer=OptimizerConfig(enabled=False))
+    async with running(config) as fabric:
+        await backlog(fabric, 200)
+        await asyncio.sleep(120.0)
+        now = fabric.clock.monotonic()
+
+        window = fabric._parts.default.scheduler.close_window(now)
+
+        assert fabric.snapshot().jobs[JobState.COMPLETED] > 0
+        assert window.at - window.began_at <= STEP_EVERY_S
 
 
 async def test_the_state_and_the_metrics_show_the_last_step_and_count_the_reasons():

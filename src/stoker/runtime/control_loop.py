@@ -113,6 +113,8 @@ class ControlLoop:
             await asyncio.sleep(STEP_EVERY_S)
             if self._optimizer is not None:
                 self._step(self._optimizer)
+            else:  # nobody asks, and what a window gathers would grow for as long as we live
+                self._dispatcher.scheduler.close_window(self._clock.monotonic())
 
     async def _keep_saving(self) -> None:
         while True:
