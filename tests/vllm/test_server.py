@@ -63,10 +63,11 @@ async def test_a_lower_priority_number_overtakes_the_queue_inside_vllm(vllm, ses
         order.append(name)
 
     async with asyncio.TaskGroup() as group:
-        # Lengths differ, so that slots come free one after the other.
+        # Lengths differ, so that slots come free one after the other; long, so that a fast machine
+        # has all of them running at once.
         blockers = [
             group.create_task(
-                complete(session, chat(vllm.model, max_tokens=60 + 4 * number, priority=2))
+                complete(session, chat(vllm.model, max_tokens=240 + 4 * number, priority=2))
             )
             for number in range(SLOTS)
         ]
