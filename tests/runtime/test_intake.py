@@ -120,6 +120,9 @@ def test_requests_of_one_template_share_a_family():
         ({**CHAT, "max_tokens": "5"}, "max_tokens"),
         ({**CHAT, "max_tokens": -1}, "max_tokens"),
         ({**CHAT, "stream": "yes"}, "stream"),
+        ({**CHAT, "stream_options": 5}, "stream_options"),
+        ({"prompt": "x", "stream": True, "stream_options": []}, "stream_options"),
+        ({**CHAT, "stream_options": {"include_usage": "yes"}}, "stream_options.include_usage"),
         ({**CHAT, "model": 3}, "model"),
         ({**CHAT, "service_tier": 3}, "service_tier"),
         ({**CHAT, "stoker": 3}, "stoker"),
@@ -135,6 +138,31 @@ def test_what_cannot_be_used_is_refused_by_name(body, param):
         read(body)
 
     assert error.value.param == param
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"n": 0},
+        {"temperature": "hot"},
+        {"tools": 5},
+        {"response_format": "json"},
+        {"stream_options": None},
+        {"stream_options": {"include_usage": None, "x": 5}},
+    ],
+)
+def test_what_is_not_read_reaches_the_engine_whatever_it_is(fields):
+    raw = json.dumps({**CHAT, **fields}).encode()
+
+    assert read(raw).body is raw
+
+
+def test_stream_options_that_only_the_engine_knows_are_not_looked_at():
+    raw = (
+        b'{"input":"x","stream":true,"stream_options":{"include_obfuscation":0,"include_usage":1}}'
+    )
+
+    assert read(raw, endpoint="/v1/responses").body is raw
 
 
 def test_the_route_decides_before_the_body_does():

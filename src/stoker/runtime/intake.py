@@ -137,6 +137,7 @@ class _Fields(msgspec.Struct):
     max_output_tokens: _TokenCount | None = None
     service_tier: str | None = None
     stoker: _Owned | None = None
+    stream_options: Raw = _ABSENT
     messages: Raw = _ABSENT
     prompt: Raw = _ABSENT
     input: Raw = _ABSENT
@@ -160,11 +161,18 @@ class _Message(msgspec.Struct):
     role: str = ""
 
 
+class _StreamOptions(msgspec.Struct):
+    """What is read of them where usage is asked for upstream."""
+
+    include_usage: bool | None = None
+
+
 _NOTHING_OWNED = _Owned()
 _FIELDS = msgspec.json.Decoder(_Fields)
 _TOP_LEVEL = msgspec.json.Decoder(dict[str, Raw])
 _MESSAGES = msgspec.json.Decoder(list[Raw])
 _MESSAGE = msgspec.json.Decoder(_Message)
+_STREAM_OPTIONS = msgspec.json.Decoder(_StreamOptions)
 _WHERE = re.compile(r" - at `\$\.?([^`]*)`$")
 _UNKNOWN = re.compile(r"unknown field `([^`]*)`")
 
@@ -216,6 +224,8 @@ def _endpoint(fields: _Fields, wanted: str | None) -> Endpoint:
         )
     if endpoint.needs is not None:
         _check_input(endpoint.needs, getattr(fields, endpoint.needs), path)
+    if path in (CHAT, COMPLETIONS) and _has(fields.stream_options):
+        _check_stream_options(fields.stream_options)
     return endpoint
 
 
@@ -246,6 +256,13 @@ def _check_input(name: str, raw: Raw, endpoint: str) -> None:
         return
     allowed = "an array" if name == "messages" else "text or an array"
     raise InvalidRequest(f"{name} must be {allowed}", param=name)
+
+
+def _check_stream_options(raw: Raw) -> None:
+    try:
+        _STREAM_OPTIONS.decode(raw)
+    except msgspec.ValidationError as error:
+        raise _invalid(str(error), inside="stream_options") from None
 
 
 def _prompt_bytes(fields: _Fields, endpoint: Endpoint, body_bytes: int) -> int:
