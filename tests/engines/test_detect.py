@@ -17,10 +17,12 @@ from stoker.testing.fake_server import FakeServer
 
 
 @asynccontextmanager
-async def serving(pages: dict[str, str]) -> AsyncIterator[str]:
+async def serving(
+    pages: dict[str, str], headers: dict[str, str] | None = None
+) -> AsyncIterator[str]:
     async def page(request: web.Request) -> web.Response:
         if request.path not in pages:
-            return web.Response(status=404)
+            return web.Response(status=404, headers=headers)
         if pages[request.path] == "401":
             return web.Response(status=401, text='{"error":"no key"}')
         return web.Response(text=pages[request.path], content_type="application/json")
@@ -40,8 +42,8 @@ def models(owner: str) -> str:
     return f'{{"object":"list","data":[{{"id":"m","owned_by":"{owner}"}}]}}'
 
 
-async def name_of(pages: dict[str, str], **options) -> str:
-    async with serving(pages) as url:
+async def name_of(pages: dict[str, str], *, headers=None, **options) -> str:
+    async with serving(pages, headers) as url:
         engine = await connect(url, **options)
         return engine.traits.name
 
@@ -73,6 +75,16 @@ async def test_an_unknown_owner_is_told_by_its_gauges(path, gauge, name):
     pages = {"/v1/models": models("somebody"), path: f"# TYPE x gauge\n{gauge}\n"}
 
     assert await name_of(pages) == name
+
+
+@pytest.mark.parametrize("owner", ["llamacpp", "vllm"])
+async def test_a_stoker_that_repeats_its_engines_words_is_plain_openai(owner):
+    pages = {
+        "/v1/models": models(owner),
+        "/metrics": "# TYPE x gauge\nvllm:num_requests_running 0\n",
+    }
+
+    assert await name_of(pages, headers={"x-stoker-request-id": "req_1"}) == "openai"
 
 
 async def test_an_explicit_kind_wins():

@@ -1,4 +1,7 @@
-"""Finds out which engine answers at an address; what cannot be told apart is plain OpenAI."""
+"""Finds out which engine answers at an address.
+
+What cannot be told apart is plain OpenAI, and so is another Stoker.
+"""
 
 from __future__ import annotations
 
@@ -114,7 +117,7 @@ async def _find(target: _Target) -> HttpEngine:
     await http.start()
     try:
         models = await _models(http)
-        kind = target.kind or _kind_of_owner(models) or await _kind_of_metrics(http) or "openai"
+        kind = target.kind or await _kind(http, models)
     finally:
         await http.stop()
     return HttpEngine(
@@ -125,6 +128,13 @@ async def _find(target: _Target) -> HttpEngine:
         overrides=target.overrides,
         stall_timeout_s=target.stall_timeout_s,
     )
+
+
+async def _kind(http: HttpClient, models: list[_Model]) -> str:
+    # Another Stoker repeats what its own engine says of itself, and has none of that one's pages.
+    if _STOKERS_OWN in await http.headers_of("/healthz"):
+        return "openai"
+    return _kind_of_owner(models) or await _kind_of_metrics(http) or "openai"
 
 
 async def _models(http: HttpClient) -> list[_Model]:
@@ -179,6 +189,8 @@ _DIALECTS: dict[str, Callable[[str], Dialect]] = {
     "trtllm": lambda _: TrtLlmDialect(),
     "openai": _openai,
 }
+_STOKERS_OWN = "x-stoker-request-id"
+"""A header that every answer of a Stoker has, with a key and without."""
 _OWNERS = {
     "vllm": "vllm",
     "sglang": "sglang",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from contextvars import ContextVar
 from typing import TypeVar
 
@@ -62,6 +63,15 @@ class HttpClient:
         try:
             return await connections.post(path, headers, body)
         except (Broken, TimeoutError, OSError) as error:
+            raise self._unreachable(error) from error
+
+    async def headers_of(self, path: str) -> Mapping[str, str]:
+        """The headers of a page, whatever its status; names in any case."""
+        assert self._session is not None, "the engine was not started"
+        try:
+            async with self._session.get(self.url + path, headers=self._headers) as response:
+                return response.headers
+        except _NOT_SPOKEN as error:
             raise self._unreachable(error) from error
 
     async def get_bytes(self, path: str) -> bytes:
