@@ -106,8 +106,36 @@ async def test_while_an_engine_has_not_said_what_it_serves_the_caller_may_try_ag
         await router.route("m2")
 
     assert refused.value.explanation.reason is Reason.ENGINE_UNAVAILABLE
-    assert "b has not said yet" in str(refused.value)
+    assert refused.value.explanation.knob == "engines.b.model"
+    assert "b has never answered, and may have 'm2'" in str(refused.value)
     assert refused.value.retry_after_s
+
+
+async def test_an_engine_whose_model_is_configured_is_known_before_it_was_ever_up():
+    router = await a_router(
+        a=destination(model="m1"), b=destination("x-*", preferred="m2", is_up=False)
+    )
+
+    assert await router.route("m2") == Target("b")
+    with pytest.raises(ModelNotFound, match="'m3' is not served here; there is a, b, m1, m2"):
+        await router.route("m3")
+
+
+async def test_only_the_engines_that_might_have_a_model_are_named():
+    router = await a_router(
+        a=destination(model="m1"),
+        b=destination(preferred="m2", is_up=False),
+        c=destination("alias", is_up=False),
+    )
+
+    with pytest.raises(Rejected, match="c has never answered"):
+        await router.route("m3")
+
+
+async def test_a_configured_model_is_asked_for_by_its_own_name_once_its_engine_is_up():
+    router = await a_router(a=destination(model="m1"), b=destination(model="m2", preferred="m2"))
+
+    assert await router.route("m2") == Target("b")
 
 
 async def test_the_merged_list_has_every_name_once_and_says_what_an_alias_stands_for():

@@ -17,6 +17,7 @@ from msgspec import Raw
 
 from stoker.core.errors import ModelNotFound, Rejected
 from stoker.core.reasons import Explanation, Reason
+from stoker.engine_config import DEFAULT_NAME
 from stoker.ports import Clock
 from stoker.runtime.served_models import OWN, ServedModels, entry_id
 
@@ -70,7 +71,8 @@ class ModelRouter:
             for alias in (name, *plain):
                 exact.setdefault(alias, _renamed(name, alias, destination))
         for name, destination in self._destinations.items():
-            for id in destination.served.ids:
+            configured = filter(None, [destination.served.preferred])
+            for id in (*destination.served.ids, *configured):
                 exact.setdefault(id, Target(name))
         self._exact = exact
 
@@ -86,7 +88,7 @@ class ModelRouter:
     async def route(self, model: str | None) -> Target:
         """The same, reading the engines' lists anew where it is not known.
 
-        Raises `ModelNotFound`; or `Rejected` while an engine has not said yet what it serves.
+        Raises `ModelNotFound`; or `Rejected` while an engine might have it that never answered.
         """
         target = self.find(model)
         if target is None:
@@ -147,12 +149,12 @@ class ModelRouter:
         self.refresh()
 
     def _refuse(self, model: str) -> NoReturn:
-        silent = [name for name, one in self._destinations.items() if not one.served.is_known]
+        silent = [name for name, one in self._destinations.items() if one.served.is_unknown]
         if silent:
-            note = f"{', '.join(silent)} has not said yet which models it serves"
-            raise Rejected(
-                Explanation(Reason.ENGINE_UNAVAILABLE, note=note), retry_after_s=_RETRY_AFTER_S
-            )
+            note = f"{', '.join(silent)} has never answered, and may have {model[:200]!r}"
+            table = "engine" if silent[0] == DEFAULT_NAME else f"engines.{silent[0]}"
+            why = Explanation(Reason.ENGINE_UNAVAILABLE, f"{table}.model", note=note)
+            raise Rejected(why, retry_after_s=_RETRY_AFTER_S)
         known = ", ".join([*self._exact][:_NAMED_MAX])
         raise ModelNotFound(f"the model {model[:200]!r} is not served here; there is {known}")
 

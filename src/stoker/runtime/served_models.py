@@ -21,7 +21,8 @@ class ServedModels:
 
     def __init__(self, engine: Engine, *, preferred: str | None) -> None:
         self._engine = engine
-        self._preferred = preferred
+        self.preferred = preferred
+        """The model that the configuration names, if it does: known before the engine is."""
         self.entries: tuple[Raw, ...] = ()
         """The entries of its list, each as it came."""
         self.ids: tuple[str, ...] = ()
@@ -29,9 +30,14 @@ class ServedModels:
         self.is_known = False
 
     @property
+    def is_unknown(self) -> bool:
+        """Whether neither the engine nor the configuration has ever said what it serves."""
+        return not self.is_known and self.preferred is None
+
+    @property
     def own(self) -> str | None:
         """The model that it is asked for when nothing else is said, if that is known."""
-        return self._preferred or next(iter(self.ids), None)
+        return self.preferred or next(iter(self.ids), None)
 
     async def learn(self) -> None:
         """Read its list. An engine that has none, or does not answer, leaves what was known."""
