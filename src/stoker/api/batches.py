@@ -12,7 +12,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from stoker.api.access import caller_of, check_submission
-from stoker.api.answers import json_answer
+from stoker.api.answers import Page, json_answer
 from stoker.api.query import MakeRoute, page_limit, small_body
 from stoker.batches.service import NewBatch
 from stoker.core.batches import Batch, BatchStatus, BatchUsage
@@ -108,12 +108,8 @@ class BatchDocument(msgspec.Struct):
     object: str = "batch"
 
 
-class BatchList(msgspec.Struct):
-    data: list[BatchDocument]
-    has_more: bool
-    first_id: str | None
-    last_id: str | None
-    object: str = "list"
+class BatchList(Page[BatchDocument]):
+    """Some of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,9 +141,7 @@ class BatchRoutes:
             limit=limit + 1,
             after=request.query_params.get("after"),
         )
-        data = [_document(batch) for batch in batches[:limit]]
-        first_id, last_id = (data[0].id, data[-1].id) if data else (None, None)
-        return json_answer(BatchList(data, len(batches) > limit, first_id, last_id))
+        return json_answer(BatchList.of([_document(batch) for batch in batches], limit=limit))
 
     async def show(self, request: Request) -> Response:
         batch = await self.fabric.batches.get(_id(request), tenant=caller_of(request.scope).sees)

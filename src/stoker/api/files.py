@@ -11,7 +11,7 @@ from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 
 from stoker.api.access import caller_of
-from stoker.api.answers import json_answer
+from stoker.api.answers import Page, json_answer
 from stoker.api.asgi import ClientGone, header
 from stoker.api.multipart import Form
 from stoker.api.problems import BodyTooLarge
@@ -51,12 +51,8 @@ class FileDocument(msgspec.Struct):
     status_details: None = None
 
 
-class FileList(msgspec.Struct):
-    data: list[FileDocument]
-    has_more: bool
-    first_id: str | None
-    last_id: str | None
-    object: str = "list"
+class FileList(Page[FileDocument]):
+    """Some of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,9 +84,7 @@ class FileRoutes:
             after=query.get("after"),
             is_ascending=order == "asc",
         )
-        data = [_document(file) for file in files[:limit]]
-        first_id, last_id = (data[0].id, data[-1].id) if data else (None, None)
-        return json_answer(FileList(data, len(files) > limit, first_id, last_id))
+        return json_answer(FileList.of([_document(file) for file in files], limit=limit))
 
     async def show(self, request: Request) -> Response:
         files = self.fabric.batches.files
