@@ -49,6 +49,7 @@ from stoker.runtime import intake
 from stoker.runtime.clock import SystemClock
 from stoker.runtime.event_file import EventFile
 from stoker.runtime.intake import Inference
+from stoker.runtime.key_refusals import KeyRefusals
 from stoker.runtime.leases import Lease
 from stoker.runtime.meter import Finished
 from stoker.runtime.model_router import Target
@@ -107,7 +108,15 @@ class Fabric:
         """The default one."""
         self.quotas = Quotas()
         """What the callers with a key have had, of all engines together."""
-        self._overview = Overview(self._parts, store, clock, self.quotas.refused)
+        self.key_refusals = KeyRefusals(self._parts.default.log, clock)
+        """Those who were refused for their key."""
+        self._overview = Overview(
+            self._parts,
+            store,
+            clock,
+            refused=self.quotas.refused,
+            refusals=self.key_refusals,
+        )
         self._memories: Memories | None = None
         self._history: HistoryFile | None = None
         self.tracing: Tracing | None = None

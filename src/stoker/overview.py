@@ -20,6 +20,7 @@ from stoker.engine_parts import EngineParts
 from stoker.ports import Clock, Job, JobStore
 from stoker.runtime.control_loop import OptimizerView
 from stoker.runtime.engine_monitor import EngineStatus
+from stoker.runtime.key_refusals import KeyRefusals
 from stoker.runtime.meter import ClassMeter
 
 
@@ -84,6 +85,8 @@ class FabricSnapshot:
         return sum(one.jobs_held for one in self.engines.values())
 
 
+_BEGINNINGS = frozenset({"arrived", "rejected"})
+"""What a request's story begins with, if it is all there."""
 _SAME_S = 0.5
 """Clocks and rows agree to within this."""
 
@@ -92,9 +95,16 @@ class Overview:
     """Looks at the parts of one service."""
 
     def __init__(
-        self, parts: Assembly, store: JobStore, clock: Clock, refused: Mapping[str, int]
+        self,
+        parts: Assembly,
+        store: JobStore,
+        clock: Clock,
+        *,
+        refused: Mapping[str, int],
+        refusals: KeyRefusals,
     ) -> None:
         self._refused = refused
+        self._refusals = refusals
         self._parts = parts
         self._store = store
         self._clock = clock
@@ -172,15 +182,16 @@ class Overview:
         return parts.why_background_waits()
 
     def _story(self, id: str) -> Story | None:
-        """Of whichever engine has it now, or else remembers it."""
+        """Of whichever engine has it now, or else remembers it; or why its key was refused."""
         stories = [one.story(id) for one in self._parts.engines.values()]
+        stories.append(self._refusals.story(id))
         found = [story for story in stories if story is not None]
         return min(found, key=lambda story: story.state == "gone", default=None)
 
 
 def _is_older(job: Job | None, entries: tuple[Entry, ...], offset_s: float) -> bool:
     """Whether something happened before what is remembered, so that it is worth looking for."""
-    if not entries or entries[0].what != "arrived":
+    if not entries or entries[0].what not in _BEGINNINGS:
         return True
     started_at = None if job is None else job.started_at
     return started_at is not None and started_at < entries[0].at + offset_s - _SAME_S

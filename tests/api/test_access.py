@@ -290,6 +290,82 @@ async def test_an_admin_may_act_for_a_tenant(keyed, chat):
 # ------------------------------------------------------------------ limits
 
 
+async def explained(house, reply, headers):
+    id = reply.headers["x-request-id"]
+    return await house.call("GET", f"/v1/fabric/explain/{id}", headers=headers)
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/p1", {"prompt": "x"}),
+        ("/v1/chat/completions", {"messages": [{"role": "user", "content": "x"}]}),
+        ("/v1/p2", {"prompt": "x"}),
+        ("/v1/responses", {"input": "x", "background": True}),
+        ("/v1/batches", {"input_file_id": "f", "endpoint": "e", "completion_window": "24h"}),
+    ],
+)
+async def test_what_a_limit_refused_is_explained_with_its_numbers(keyed, path, body):
+    alice, boss = keyed.key(quota=Quota(requests_per_minute=1)), keyed.key(ADMIN)
+    bob = keyed.key(name="bob", tenant="bob")
+    async with keyed.house() as house:
+        await house.call("POST", "/v1/p1", {"prompt": "x"}, headers=alice)
+        refused = await house.call("POST", path, body, headers=alice)
+        stories = [await explained(house, refused, who) for who in (alice, boss)]
+        others = await explained(house, refused, bob)
+        told = [event for event in house.fabric.log.recent() if event.kind == "KeyRefused"]
+
+    assert refused.status == 429
+    for story in stories:
+        [entry] = story.json["entries"]
+        assert (story.json["state"], entry["what"]) == ("gone", "rejected")
+        assert entry["reason"] == "rate_limit_exceeded"
+        assert (entry["knob"], entry["limit"]) == ("requests_per_minute", 1)
+        assert entry["measured"] == pytest.approx(2, abs=0.1)
+        assert (entry["tenant"], entry["key"]) == ("alice", "alice")
+    assert others.status == 404
+    [event] = told
+    assert event.fields["id"] == refused.headers["x-request-id"]
+
+
+async def test_what_a_key_does_not_allow_is_explained_too(keyed):
+    alice, boss = keyed.key(), keyed.key(ADMIN)
+    async with keyed.house() as house:
+        for path, headers in (
+            ("/v1/p0", alice),
+            ("/v1/fabric/state", alice),
+            ("/v1/memories", alice),
+            ("/v1/p1", {**boss, "x-stoker-tenant": "stoker:memories"}),
+        ):
+            refused = await house.call("POST", path, {"prompt": "x"}, headers=headers)
+            story = (await explained(house, refused, boss)).json
+
+            assert refused.status == 403
+            [entry] = story["entries"]
+            assert (entry["what"], entry["code"]) == ("rejected", "not_allowed")
+            assert entry["message"] == refused.error["message"]
+
+
+async def test_who_has_no_key_leaves_no_trace_and_who_has_one_only_so_many_a_minute(keyed):
+    alice = keyed.key(quota=Quota(requests_per_minute=1))
+    async with keyed.house() as house:
+        nobody = [await house.call("POST", "/v1/p1", {"prompt": "x"}) for _ in range(3)]
+        many = [
+            await house.call("POST", "/v1/p1", {"prompt": "x"}, headers=alice) for _ in range(100)
+        ]
+        told = [event for event in house.fabric.log.recent() if event.kind == "KeyRefused"]
+        last = await explained(house, many[-1], alice)
+        await asyncio.sleep(61.0)
+        await house.call("POST", "/v1/p1", {"prompt": "x"}, headers=alice)
+        await house.call("POST", "/v1/p1", {"prompt": "x"}, headers=alice)
+        later = [event for event in house.fabric.log.recent() if event.kind == "KeyRefused"]
+
+    assert [one.status for one in nobody] == [401] * 3
+    assert len(told) == 30
+    assert last.status == 200, "the log leaves it out, the story is there"
+    assert later[-1].fields["left_out"] == 69
+
+
 async def test_more_requests_at_once_than_a_key_may_have_are_refused_with_the_numbers(keyed, chat):
     alice, bob = keyed.key(quota=Quota(requests_in_flight=1)), keyed.key(name="bob", tenant="bob")
     async with keyed.house() as house, asyncio.TaskGroup() as group:

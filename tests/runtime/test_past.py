@@ -8,8 +8,9 @@ from contextlib import asynccontextmanager
 import pytest
 
 from stoker.config import Config
-from stoker.core.errors import NotFound
+from stoker.core.errors import NotFound, Rejected
 from stoker.core.policy import Policy
+from stoker.core.reasons import Explanation, Reason
 from stoker.engine_parts import EngineSetup
 from stoker.fabric import Fabric
 from stoker.runtime.event_file import EventFile
@@ -98,6 +99,32 @@ async def test_a_job_is_told_over_its_lives_and_its_row_fills_in_the_rest(tmp_pa
     assert at[-1] - at[0] == pytest.approx(3600, abs=10)
     assert whats(row_alone) == ["enqueued", "completed"]
     assert row_alone.entries[-1].fields["output_tokens"] == 20
+
+
+async def test_what_was_refused_for_its_key_is_told_after_a_restart(tmp_path):
+    path, store = tmp_path / "events.jsonl", InMemoryJobStore()
+    why = Explanation(Reason.KEY_IN_FLIGHT, "requests_in_flight", 3, 2)
+    async with a_life(path, store) as fabric:
+        id, error = fabric.new_request_id(), Rejected(why, retry_after_s=2.0)
+        fabric.key_refusals.note(id, error, key_id="k1", name="alice", tenant="team")
+        now = await fabric.explain(id)
+    async with a_life(path, store, epoch=1_700_003_600.0) as fabric:
+        later = await fabric.explain(id)
+
+    for story in (now, later):
+        [entry] = story.entries
+        assert (entry.what, dict(entry.fields)) == (
+            "rejected",
+            {
+                "reason": "key_in_flight",
+                "knob": "requests_in_flight",
+                "measured": 3,
+                "limit": 2,
+                "key": "alice",
+                "tenant": "team",
+            },
+        )
+    assert later.began_at == pytest.approx(now.began_at, abs=0.01)
 
 
 async def test_giving_way_and_going_on_are_told_as_they_were(tmp_path):

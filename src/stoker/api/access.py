@@ -11,7 +11,7 @@ from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Literal, TypeGuard
 
 from stoker.access.key_file import KeyFile
 from stoker.access.keys import RESERVED, Key, id_of
@@ -19,10 +19,11 @@ from stoker.api.anthropic import is_anthropic
 from stoker.api.asgi import Message, Scope, Send, header
 from stoker.api.browsers import check_browser
 from stoker.api.problems import Header
-from stoker.core.errors import NotAllowed, NotFound, Unauthorized
+from stoker.core.errors import NotAllowed, NotFound, Rejected, Unauthorized
 from stoker.core.jobs import JobState
 from stoker.core.quotas import UNLIMITED, Left
-from stoker.core.work import Priority
+from stoker.core.reasons import Reason
+from stoker.core.work import Priority, RequestId
 from stoker.fabric import Fabric
 from stoker.ports import EngineAnswer
 from stoker.runtime.endpoints import ENDPOINTS
@@ -104,14 +105,15 @@ class Access:
         if path.startswith(_OPEN_FOLDER):
             return
         key = self._keys.find(_secret(scope), self._fabric.clock.wall())
+        state = scope.setdefault("state", {})
+        # Before it is checked: who is refused is known, and may ask why.
+        state["caller"] = Caller(key, key.tenant)
         _check_path(key, path)
-        tenant = key.tenant
-        if key.is_admin:
-            tenant = header(scope, b"x-stoker-tenant") or tenant
+        tenant = header(scope, b"x-stoker-tenant") if key.is_admin else None
+        if tenant:
             if tenant.startswith(RESERVED):
                 raise NotAllowed(f"tenants that begin with {RESERVED!r} are Stoker's own")
-        state = scope.setdefault("state", {})
-        state["caller"] = Caller(key, tenant)
+            state["caller"] = Caller(key, tenant)
 
     def sending(self, scope: Scope, send: Send) -> Send:
         """`send`, with what is left of the caller's limits in the headers."""
@@ -188,6 +190,17 @@ async def check_submission(scope: Scope, fabric: Fabric) -> None:
     fabric.quotas.submit(key.id, key.quota, waiting, fabric.clock.monotonic())
 
 
+def note_refused(scope: Scope, fabric: Fabric, id: str, error: BaseException) -> None:
+    """Remember why a request was refused, if it was for its key. Who has none leaves no trace."""
+    caller = caller_of(scope)
+    if caller.key is None or not _is_for_the_key(error):
+        return
+    key = caller.key
+    fabric.key_refusals.note(
+        RequestId(id), error, key_id=key.id, name=key.name, tenant=caller.tenant
+    )
+
+
 def check_visible(scope: Scope, tenant: str, what: str) -> None:
     """Raise `NotFound` for what is another tenant's: not even that it exists is told."""
     if not caller_of(scope).may_see(tenant):
@@ -195,6 +208,14 @@ def check_visible(scope: Scope, tenant: str, what: str) -> None:
 
 
 # ---------------------------------------------------------------------------- helpers
+
+_OF_KEYS = frozenset({Reason.KEY_IN_FLIGHT, Reason.KEY_QUEUED, Reason.RATE_LIMIT_EXCEEDED})
+
+
+def _is_for_the_key(error: BaseException) -> TypeGuard[Rejected | NotAllowed]:
+    if isinstance(error, Rejected):
+        return error.explanation.reason in _OF_KEYS
+    return isinstance(error, NotAllowed)
 
 
 def _check_path(key: Key, path: str) -> None:

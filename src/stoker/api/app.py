@@ -12,7 +12,7 @@ from starlette.responses import Response
 from starlette.routing import Match, Route, Router
 
 from stoker.access.key_file import KeyFile
-from stoker.api.access import Access
+from stoker.api.access import Access, note_refused
 from stoker.api.anthropic import anthropic_problem, is_anthropic
 from stoker.api.asgi import ClientGone, Receive, Scope, Send, send_problem, while_connected
 from stoker.api.batches import batch_routes
@@ -87,6 +87,7 @@ class App:
     async def _refuse(self, scope: Scope, send: Send, error: Exception) -> None:
         describe = anthropic_problem if is_anthropic(scope["path"]) else problem
         id = self._fabric.new_request_id()
+        note_refused(scope, self._fabric, id, error)
         await send_problem(send, error, request_id=id, describe=describe)
 
     def _routes(self) -> list[Route]:
@@ -189,6 +190,7 @@ class _Endpoint:
         except ClientGone:
             return
         except Exception as error:  # noqa: BLE001 - the task's boundary: logged and answered
+            note_refused(scope, self.fabric, request_id, error)
             await send_problem(send, error, request_id=request_id)
             return
         response.raw_headers.extend(id_headers(request_id))

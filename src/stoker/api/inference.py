@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from stoker.api.access import billed, caller_of
+from stoker.api.access import billed, caller_of, note_refused
 from stoker.api.anthropic import anthropic_problem, is_anthropic
 from stoker.api.asgi import (
     ClientGone,
@@ -83,6 +83,7 @@ class InferenceEndpoint:
                 choice=choice if self.has_tier else None,
             )
         except Exception as error:  # noqa: BLE001 - the task's boundary: logged and answered
+            note_refused(scope, self.fabric, request_id, error)
             await send_problem(send, error, request_id=request_id, describe=self.describe)
             return
         reply = Reply(send, inference, self.describe)
@@ -107,4 +108,5 @@ class InferenceEndpoint:
             # Outside the block: the slot is free before the client has read the end.
             await reply.end()
         except Exception as error:  # noqa: BLE001 - the task's boundary: logged and answered
+            note_refused(scope, fabric, inference.request.id, error)
             await reply.fail(error)

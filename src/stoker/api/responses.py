@@ -8,7 +8,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from stoker.api.access import caller_of, check_submission
+from stoker.api.access import caller_of, check_submission, note_refused
 from stoker.api.answers import JSON, json_answer
 from stoker.api.asgi import (
     ClientGone,
@@ -59,6 +59,7 @@ class ResponsesEndpoint:
         except ClientGone:
             return
         except Exception as error:  # noqa: BLE001 - the task's boundary: logged and answered
+            note_refused(scope, self.inference.fabric, request_id, error)
             await send_problem(send, error, request_id=request_id)
             return
         headers = [*id_headers(request_id), (b"x-stoker-class", Priority.P2.label.encode())]

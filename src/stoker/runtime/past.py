@@ -103,6 +103,7 @@ _TOLD: Mapping[str, _Told] = {
     "Reject": _one(
         "rejected", lambda fields: _without(fields.get("explanation") or {}, "is_retryable")
     ),
+    "KeyRefused": _one("rejected", lambda fields: _without(fields, "id", "engine", "left_out")),
     "Left": _left,
 }
 

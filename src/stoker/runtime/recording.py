@@ -19,6 +19,7 @@ _KNOWN = frozenset(
         *EVENTS,
         *ACTIONS,
         "JobsRescued",
+        "KeyRefused",
         "OptimizerBegan",
         "OptimizerFailed",
         "OptimizerStepped",
