@@ -26,3 +26,12 @@ def test_importing_stoker_loads_neither_server_nor_client():
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
     assert out.stdout.strip() == "[]"
+
+
+@pytest.mark.slow
+def test_naming_the_client_loads_no_http_library_before_something_connects():
+    code = "from stoker import Client; import sys; Client(); print('aiohttp' in sys.modules)"
+
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert out.stdout.strip() == "False"

@@ -11,8 +11,8 @@ from contextlib import asynccontextmanager
 import openai
 import pytest
 
-from stoker.api.serve import CannotListen, bind, listening, require_loopback
-from stoker.core.errors import ConfigError
+from stoker.api.serve import bind, listening, require_loopback
+from stoker.core.errors import CannotListen, ConfigError
 from stoker.testing.fake_engine import FakeTiming
 
 pytestmark = pytest.mark.slow

@@ -17,8 +17,8 @@ from click.testing import CliRunner
 from stoker.api.serve import bind, listening
 from stoker.cli import main
 from stoker.cli.explain import heading
+from stoker.cli.flags import flags_of
 from stoker.cli.outcomes import EXIT_CODES
-from stoker.cli.serve import flags_of
 from stoker.client import SyncClient
 from stoker.config import Config
 from stoker.core.errors import ConfigError

@@ -7,10 +7,10 @@ import json
 import pytest
 
 from stoker.core.climb import ClimbPolicy
+from stoker.core.errors import CannotReplay
 from stoker.core.optimizer import OptimizerPolicy
 from stoker.runtime.event_file import BrokenLine, read_events
 from stoker.runtime.recorder import LoggedEvent
-from stoker.runtime.recording import CannotReplay
 from stoker.runtime.replay import replay
 from stoker.runtime.replay_numbers import changed, numbers_of
 from tests.recordings import record

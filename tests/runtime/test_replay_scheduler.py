@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 
 from stoker.core.actions import Dispatch
+from stoker.core.errors import CannotReplay
 from stoker.runtime.event_file import read_events
 from stoker.runtime.recorder import LoggedEvent
-from stoker.runtime.recording import CannotReplay
 from stoker.runtime.replay import replay
 from stoker.runtime.replay_numbers import numbers_of
 from stoker.runtime.replay_scheduler import replay_scheduler

@@ -21,7 +21,7 @@ import uvicorn
 from stoker.access.key_file import KeyFile
 from stoker.api.app import App, Pages
 from stoker.api.connection import Connection
-from stoker.core.errors import ConfigError, StokerError
+from stoker.core.errors import CannotListen, ConfigError
 from stoker.fabric import Fabric
 
 BACKLOG = 2048
@@ -31,12 +31,6 @@ _FLUSH_S = 2
 """What is left after the drain: slow readers, long polls, event streams."""
 
 log = structlog.get_logger("stoker.serve")
-
-
-class CannotListen(StokerError):
-    """The address cannot be had: taken, not ours, or not allowed."""
-
-    code = "cannot_listen"
 
 
 @asynccontextmanager

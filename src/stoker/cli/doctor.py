@@ -12,8 +12,8 @@ from rich.console import Console
 from rich.padding import Padding
 from rich.text import Text
 
+from stoker.cli.flags import flags_of
 from stoker.cli.remote import print_json, with_json, with_url
-from stoker.cli.serve import flags_of
 from stoker.config import LogConfig
 from stoker.doctor.examination import Service, examine_box
 from stoker.doctor.facts import Facts

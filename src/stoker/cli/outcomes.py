@@ -6,10 +6,14 @@ from typing import Any
 
 import click
 
-from stoker.api.serve import CannotListen
-from stoker.client import ServerUnreachable
-from stoker.core.errors import ConfigError, StokerError, StoreError
-from stoker.runtime.recording import CannotReplay
+from stoker.core.errors import (
+    CannotListen,
+    CannotReplay,
+    ConfigError,
+    ServerUnreachable,
+    StokerError,
+    StoreError,
+)
 
 USAGE = 2
 CANNOT_LISTEN = 3

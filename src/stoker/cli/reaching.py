@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Coroutine
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,17 +12,8 @@ from typing import Any, TypeVar
 import click
 from click.core import ParameterSource
 
-from stoker.api.serve import listening
 from stoker.cli.remote import with_url
 from stoker.client import Client, ServerUnreachable
-from stoker.config import Config, LogConfig
-from stoker.engines.absent import AbsentEngine
-from stoker.fabric import EngineSetup, Fabric
-from stoker.logs import configure
-from stoker.memories_parts import build_memory_store
-from stoker.runtime.clock import SystemClock
-from stoker.settings import Flag, load
-from stoker.wiring import EVENTS_FILE, build_store, data_of
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -89,27 +80,8 @@ async def reached(where: Where, *, with_engine: bool = False) -> AsyncGenerator[
         yield client
 
 
-@asynccontextmanager
-async def _served_here(where: Where, *, with_engine: bool) -> AsyncGenerator[str]:
-    flags = {} if where.data is None else {"data": Flag("--data", where.data)}
-    config = load(file=where.file, flags=flags).config
-    configure(LogConfig(level="error"))
-    fabric = Fabric.open(config) if with_engine else _without_engine(config)
-    async with fabric as opened, listening(opened, host="127.0.0.1", port=0) as url:
-        yield url
+def _served_here(where: Where, *, with_engine: bool) -> AbstractAsyncContextManager[str]:
+    # More than a second of imports, which nobody should pay for who asks a service that runs.
+    from stoker.cli.served_here import served_here  # noqa: PLC0415
 
-
-@asynccontextmanager
-async def _without_engine(config: Config) -> AsyncGenerator[Fabric]:
-    setups = {
-        name: EngineSetup(AbsentEngine(), settings, (), data_of(config, name) / EVENTS_FILE)
-        for name, settings in config.all_engines().items()
-    }
-    async with Fabric.assemble(
-        config,
-        engine=setups,
-        store=build_store(config),
-        clock=SystemClock(),
-        memories=build_memory_store(config),
-    ) as fabric:
-        yield fabric
+    return served_here(where.data, where.file, with_engine=with_engine)

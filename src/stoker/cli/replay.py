@@ -12,8 +12,8 @@ import click
 from stoker.cli.outcomes import DIFFERS
 from stoker.cli.remote import print_json, with_json
 from stoker.core.actions import Action, ClaimJobs, Reject
+from stoker.core.errors import CannotReplay
 from stoker.runtime.event_file import read_events
-from stoker.runtime.recording import CannotReplay
 from stoker.runtime.replay import Decision, Replay
 from stoker.runtime.replay import replay as replay_optimizer
 from stoker.runtime.replay_numbers import numbers_of, of_scheduler_alone

@@ -24,12 +24,6 @@ from stoker.core.errors import (
 from stoker.core.reasons import Explanation, Reason
 
 
-class ServerUnreachable(StokerError):
-    """No Stoker answers at that address."""
-
-    code = "server_unreachable"
-
-
 def from_response(status: int, body: bytes, headers: Mapping[str, str]) -> StokerError:
     """The exception behind an HTTP error."""
     if headers.get("x-stoker-reason") == "engine":

@@ -7,19 +7,21 @@ import os
 from collections.abc import AsyncGenerator, AsyncIterator, Generator, Mapping
 from contextlib import asynccontextmanager
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
-import aiohttp
 import msgspec
 
-from stoker.client.errors import ServerUnreachable, from_error, from_response
+from stoker.client.errors import from_error, from_response
 from stoker.client.memories import MemoriesClient
 from stoker.client.sse import data_of, events_of
-from stoker.core.errors import JobFailed, JobNotDone, Rejected, StokerError
+from stoker.core.errors import JobFailed, JobNotDone, Rejected, ServerUnreachable, StokerError
 from stoker.core.jobs import JobState
 from stoker.core.reasons import Reason
 from stoker.core.work import JobId, LeaseId
+
+if TYPE_CHECKING:
+    import aiohttp
 
 Json = Mapping[str, Any]
 Document = dict[str, Any]
@@ -200,6 +202,8 @@ class Client:
         headers: Mapping[str, str] | None = None,
     ) -> AsyncGenerator[aiohttp.ClientResponse]:
         """A good response, open for reading; anything else is raised."""
+        import aiohttp  # noqa: PLC0415 - a fifth of a second, for who connects
+
         data = data if body is None else msgspec.json.encode(body)
         shown = {name: str(value) for name, value in (query or {}).items() if value is not None}
         all_headers = {"content-type": "application/json", **self._headers, **(headers or {})}
@@ -217,6 +221,8 @@ class Client:
 
     def _opened_session(self) -> aiohttp.ClientSession:
         if self._session is None:
+            import aiohttp  # noqa: PLC0415 - as above
+
             # No total timeout: a P1 may wait minutes for its turn, and a stream may last hours.
             timeout = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_TIMEOUT_S)
             connector = aiohttp.TCPConnector(limit=0)

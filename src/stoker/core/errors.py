@@ -97,6 +97,24 @@ class JobFailed(StokerError):
         self.code = code
 
 
+class CannotListen(StokerError):
+    """The address cannot be had: taken, not ours, or not allowed."""
+
+    code = "cannot_listen"
+
+
+class CannotReplay(StokerError):
+    """A recording has nothing that could be replayed; the message says why."""
+
+    code = "cannot_replay"
+
+
+class ServerUnreachable(StokerError):
+    """No Stoker answers at that address."""
+
+    code = "server_unreachable"
+
+
 class EngineError(StokerError):
     """The engine could not be asked, or broke while it answered."""
 

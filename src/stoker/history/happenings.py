@@ -9,14 +9,16 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from stoker.core.host_guard import Level
 from stoker.core.reasons import Explanation
 from stoker.core.work import Outcome, Request
 from stoker.history.series import BOX
-from stoker.overview import FabricSnapshot
 from stoker.runtime.recorder import EventLog, LoggedEvent
+
+if TYPE_CHECKING:  # `stoker report` reads the file without what a service is made of
+    from stoker.overview import FabricSnapshot
 
 _REMEMBERED_MAX = 10_000
 _READ_MAX = 10_000

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from stoker.core.errors import StokerError
 from stoker.runtime.event_codec import ACTIONS, EVENTS, FREQUENT
 from stoker.runtime.event_file import CLOCK_READ, BrokenLine
 from stoker.runtime.recorder import LoggedEvent
@@ -28,12 +27,6 @@ _KNOWN = frozenset(
         "ServiceRestored",
     )
 )
-
-
-class CannotReplay(StokerError):
-    """A recording has nothing that could be replayed; the message says why."""
-
-    code = "cannot_replay"
 
 
 class Recording:

@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from stoker.core.errors import CannotReplay
 from stoker.core.limits import Limits
 from stoker.core.optimizer import Optimizer, OptimizerPolicy, Step
 from stoker.core.window import Window
@@ -19,7 +20,7 @@ from stoker.core.work import Priority
 from stoker.runtime.event_file import BrokenLine
 from stoker.runtime.optimizer_record import known_of, policy_of, step_of, window_of
 from stoker.runtime.recorder import LoggedEvent
-from stoker.runtime.recording import UNREADABLE, CannotReplay, Recording
+from stoker.runtime.recording import UNREADABLE, Recording
 from stoker.runtime.replay_numbers import Numbers, changed
 
 _FAILED = "failed"

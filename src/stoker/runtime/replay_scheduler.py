@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from stoker.core.actions import Action
+from stoker.core.errors import CannotReplay
 from stoker.core.events import Event
 from stoker.core.scheduler import Scheduler
 from stoker.core.window import Window
@@ -21,7 +22,7 @@ from stoker.runtime.event_codec import ACTIONS, action_of, began_of, event_of
 from stoker.runtime.event_file import BrokenLine
 from stoker.runtime.optimizer_record import window_of
 from stoker.runtime.recorder import LoggedEvent
-from stoker.runtime.recording import UNREADABLE, CannotReplay, Recording
+from stoker.runtime.recording import UNREADABLE, Recording
 from stoker.runtime.replay_numbers import Numbers, changed_policy
 
 ORDERS_MAX = 1000
