@@ -132,9 +132,12 @@ curves = st.none() | st.tuples(
 )
 
 
-@given(curves, st.integers(1, 64), st.integers(0, 9), st.integers(0, 4))
-def test_c0_is_within_the_box_and_a_lease_never_allows_more_than_traffic(curve, slots, p0, p1):
+@given(curves, st.integers(1, 64), st.integers(0, 9), st.integers(0, 4), st.integers(1, 100_000))
+def test_c0_is_within_the_box_and_a_lease_never_allows_more_than_traffic(
+    curve, slots, p0, p1, question
+):
     it = box(curve, slots=slots)
+    asked(it, -1.0, "before", question)
     for index in range(p1):
         arrive(it, 0.0, f"agent-{index}", Priority.P1)
     for index in range(p0):
@@ -219,6 +222,90 @@ def test_the_reason_for_not_joining_names_the_time_that_reading_takes():
 
     assert (why.reason, why.knob) == (Reason.P0_LEASE, "p0_itl_target_s")
     assert why.measured == pytest.approx(1.0, rel=0.1)
+
+
+# ---------------------------------------------------------------------------- pauses of a lease
+
+
+def asked(it: Scheduler, at: float, name: str, tokens: int, cached: int = 0) -> None:
+    """A question of P0, answered at once."""
+    arrive(it, at, name, Priority.P0, prompt_tokens=tokens)
+    it.handle(FirstToken(at, RequestId(name)))
+    it.handle(Left(at, RequestId(name), Outcome.FINISHED, Usage(tokens, 100, cached)))
+
+
+def paused_with_shed_jobs() -> Scheduler:
+    """Under a lease; questions of 1,600 tokens, twelve jobs in the store with their texts."""
+    it = box()
+    asked(it, -50.0, "before", 1_600)
+    run_jobs(it, 12)
+    it.state.resuming.cached_share = 0.98
+    gone = shed(it.handle(LeaseGranted(2.0, LeaseId("l"), 600.0)))
+    gone += shed(arrive(it, 2.0, "person", Priority.P0, prompt_tokens=1_600))
+    for name in gone:
+        it.handle(Left(2.1, RequestId(name), Outcome.PREEMPTED))
+    it.handle(JobsAvailable(2.2, 100))
+    it.handle(FirstToken(2.4, RequestId("person")))
+    return it
+
+
+def test_while_the_holder_of_a_lease_asks_nothing_as_many_run_as_the_next_question_may_wait_for():
+    it = box()
+    asked(it, 0.0, "person", 1_600)
+    it.handle(LeaseGranted(1.0, LeaseId("l"), 60.0))
+
+    # Reading it takes 400 ms; 15 % of that are the step and a half which it may find under way.
+    most, step_s = it.state.beside_p0.allowed(), it.state.service.step_s
+    assert 1.5 * step_s(most) <= 0.15 * 0.4 < 1.5 * step_s(most + 1)
+
+    assert most == 4
+    arrive(it, 2.0, "again", Priority.P0)
+    assert it.state.beside_p0.allowed() == 0
+
+
+def test_nothing_runs_in_a_pause_while_nobody_knows_how_long_questions_are():
+    it = box()
+    it.handle(LeaseGranted(1.0, LeaseId("l"), 60.0))
+
+    assert it.state.beside_p0.allowed() == 0
+
+
+def test_short_questions_and_those_that_the_engine_has_cached_leave_no_time_for_others():
+    for name, tokens, cached in (("short", 100, 0), ("cached", 1_600, 1_590)):
+        it = box()
+        asked(it, 0.0, name, tokens, cached)
+        it.handle(LeaseGranted(1.0, LeaseId("l"), 60.0))
+
+        assert it.state.beside_p0.allowed() == 0
+
+
+def test_jobs_continue_in_the_pause_of_a_lease_and_give_way_to_the_next_question():
+    it = paused_with_shed_jobs()
+    assert it.state.ledger.count(Priority.P2) == 0
+
+    answered = Left(12.0, RequestId("person"), Outcome.FINISHED, Usage(1_600, 50))
+    assert it.handle(answered) == [ClaimJobs(4, "Left")]
+    it.handle(JobsClaimed(12.0, 4, 4))
+    back = [
+        arrive(it, 12.0, f"job-{index}", Priority.P2, prompt_tokens=4_050, resumed_tokens=50)
+        for index in range(4)
+    ]
+
+    # Reading 81 tokens each takes 20 ms; a question is 400 ms long.
+    assert back == [[Dispatch(RequestId(f"job-{index}"), "Arrived")] for index in range(4)]
+    for index in range(4):
+        it.handle(FirstToken(12.1, RequestId(f"job-{index}")))
+    assert len(shed(arrive(it, 20.0, "again", Priority.P0))) == 4
+
+
+def test_no_new_prompt_is_read_in_the_pause_of_a_lease():
+    it = paused_with_shed_jobs()
+    it.handle(Left(12.0, RequestId("person"), Outcome.FINISHED, Usage(1_600, 50)))
+    it.handle(JobsClaimed(12.0, 1, 1))
+
+    gone = arrive(it, 12.0, "a new one", Priority.P2, prompt_tokens=100)
+
+    assert gone == [Preempt(RequestId("a new one"), "Arrived")]
 
 
 # ---------------------------------------------------------------------------- what shedding costs

@@ -1,12 +1,14 @@
 """How much background work may stay, or join, beside P0: as much as P0 does not feel.
 
 Owns C0, which follows from the learned service curve and from what P0 was promised: for P0 traffic
-a time between tokens, under a lease the pace of being alone. Nothing here changes any state.
+a time between tokens, under a lease the pace of being alone. Nothing here decides on anybody; all
+that it remembers is how long the questions are that P0 asks.
 """
 
 from __future__ import annotations
 
 import math
+from typing import Final
 
 from stoker.core.box import Box
 from stoker.core.hold import P0Hold
@@ -19,6 +21,11 @@ from stoker.core.service_curve import ServiceCurve
 from stoker.core.work import Priority
 
 ON_ANOTHER_ENGINE = "on another engine of this box"
+
+_STEPS_FELT: Final = 1.5
+"""What a question finds under way, in steps: half of the one that runs, and a whole one that is
+planned already, as engines do that schedule ahead."""
+_QUESTION_GAIN: Final = 0.1
 
 
 class BesideP0:
@@ -37,6 +44,12 @@ class BesideP0:
         self.hold = hold
         self._service = service
         self._resuming = resuming
+        self._question_tokens = 0.0
+
+    def note_question(self, tokens: int) -> None:
+        """P0 was answered; the engine had to read so many tokens before it could."""
+        mean = self._question_tokens or float(tokens)
+        self._question_tokens = mean + _QUESTION_GAIN * (tokens - mean)
 
     @property
     def is_learned(self) -> bool:
@@ -60,13 +73,44 @@ class BesideP0:
             return 0  # what work here costs P0 there, no curve tells
         # Those who are not background decode in the same step; one more P0 may come any moment.
         others = self.hold.requests + spare + self._ledger.count(Priority.P1)
-        most = service.batch_max(policy.p0_itl_target_s) or 0
+        most = (service.batch_max(policy.p0_itl_target_s) or 0) - others
         if self.hold.has_lease:
-            alone_s = service.step_s(max(1, others))
-            limit_s = policy.p0_lease_slowdown * (alone_s or 0.0)
-            most = min(most, service.batch_max(limit_s) or 0)
+            most = min(most, max(self._at_pace(others), self._in_pause()))
         slots = self._box.capacity.requests
-        return max(0, min(most - others, slots - policy.reserve(slots)[0]))
+        return max(0, min(most, slots - policy.reserve(slots)[0]))
+
+    def _at_pace(self, others: int) -> int:
+        """Those beside whom P0 decodes about as fast as alone."""
+        alone_s = self._service.step_s(max(1, others)) or 0.0
+        limit_s = self._policy.p0_lease_slowdown * alone_s
+        return (self._service.batch_max(limit_s) or 0) - others
+
+    def _in_pause(self) -> int:
+        """Those who may run while the holder of a lease asks nothing: the next question sends them
+        away, and waits for the steps that are under way then. That may make its first token as much
+        later as the lease lets a step be."""
+        if not self._is_paused:
+            return 0
+        limit_s = (self._policy.p0_lease_slowdown - 1.0) * self._question_s / _STEPS_FELT
+        return (self._service.batch_max(limit_s) or 0) - self._ledger.count(Priority.P1)
+
+    @property
+    def _is_paused(self) -> bool:
+        """Somebody has a lease, and nobody is served."""
+        return self.hold.has_lease and not self.hold.requests
+
+    @property
+    def _question_s(self) -> float:
+        """How long the engine reads a usual question of P0; 0 while unknown."""
+        tokens = self._question_tokens
+        return (self._service.prefill_s(tokens) or 0.0) if tokens else 0.0
+
+    @property
+    def _reading_max_s(self) -> float:
+        """For how long the engine may read for the background at a time. In a pause no token waits
+        for that, and a question that comes just then waits at most about as long again."""
+        limit_s = self._policy.p0_itl_target_s
+        return max(limit_s, self._question_s) if self._is_paused else limit_s
 
     def joining(self, load: Load) -> Explanation | None:
         """Why a background request may not join now: P0 would feel its prompt being read."""
@@ -76,7 +120,7 @@ class BesideP0:
             return Explanation(Reason.P0_LEASE, "p0_across_engines", note=ON_ANOTHER_ENGINE)
         is_continued = load.cached_tokens > 0
         read_s = self._felt_s(load.unread_tokens, is_continued=is_continued)
-        limit_s = self._policy.p0_itl_target_s
+        limit_s = self._reading_max_s
         is_leased = self.hold.has_lease and not is_continued
         if read_s is not None and read_s <= limit_s and not is_leased:
             return None
@@ -102,8 +146,8 @@ class BesideP0:
         return None if read_s is None or step_s is None else read_s + step_s
 
     def debt_tokens_max(self) -> float:
-        """Background prompt tokens that the engine reads within P0's time between tokens."""
-        tokens = self._service.prefill_tokens_max(self._policy.p0_itl_target_s)
+        """Background prompt tokens that may lie unread in the engine while P0 holds the box."""
+        tokens = self._service.prefill_tokens_max(self._reading_max_s)
         return math.inf if tokens is None else tokens
 
     def joinable_jobs(self, at: float) -> int | None:
@@ -112,7 +156,7 @@ class BesideP0:
             return None
         if self.hold.is_elsewhere:
             return 0
-        limit_s = self._policy.p0_itl_target_s
+        limit_s = self._reading_max_s
         new_tokens = self._resuming.new_prompt_tokens(at)
         if new_tokens is not None and not self.hold.has_lease:
             felt_s = self._felt_s(new_tokens, is_continued=False)

@@ -207,6 +207,9 @@ class Facts:
             order.give_turn(state, state.places.end(request, _tokens_left(running, event), at))
             state.p2_order.end(id)
             state.learning.left(running, event)
+            if request.priority is Priority.P0 and event.usage is not None:
+                cached = event.usage.cached_tokens or 0
+                state.beside_p0.note_question(event.usage.prompt_tokens - cached)
             if event.outcome not in (Outcome.FINISHED, Outcome.FAILED):
                 state.ledger.depart(id, at, state.box.abort_grace_s)
         if not state.queues.count(request.priority) and request.priority is not Priority.P2:

@@ -36,7 +36,8 @@ class Policy:
     p0_itl_target_s: float = 0.05
     """Time between two tokens of P0 within which background work may stay beside it."""
     p0_lease_slowdown: float = 1.15
-    """Under a lease, also: how much longer a step may take than without background work."""
+    """Under a lease, also: how much longer a step may take than without background work; and, while
+    nobody is served under it, how much longer the next question may wait for its first token."""
     p0_across_engines: bool = True
     """Whether P0 on one engine, or a lease, makes background work give way on the others too: they
     share the box, and nobody can tell how much of each other they feel."""
