@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 
 from stoker.core.errors import InvalidRequest
 from stoker.core.work import Priority, RequestId
-from stoker.engines.bodies import CHAT, COMPLETIONS, Wire, prepare
+from stoker.engines.bodies import CHAT, COMPLETIONS, RESPONSES, Wire, prepare
+from stoker.engines.llamacpp import LlamaCppDialect
+from stoker.engines.openai import OpenAIDialect
 from stoker.engines.sglang import SglangDialect
 from stoker.engines.vllm import VllmDialect
 from stoker.ports import Checkpoint, EngineCall
@@ -63,6 +65,19 @@ def test_the_service_tier_reaches_openai_itself_only():
 
     assert sent(body) == HELLO
     assert sent(body, Wire(has_service_tier=True)) == body
+
+
+@pytest.mark.parametrize("wire", [VLLM, SglangDialect().wire, LlamaCppDialect.wire, PLAIN])
+def test_a_conversation_that_the_engine_would_ignore_is_refused_by_name(wire):
+    asked = {"input": "x", "conversation": "conv_1"}
+
+    with pytest.raises(InvalidRequest) as refused:
+        sent(asked, wire, endpoint=RESPONSES)
+
+    assert refused.value.param == "conversation"
+    assert sent({**asked, "conversation": None}, wire, endpoint=RESPONSES)["input"] == "x"
+    assert "conversation" in sent({**HELLO, "conversation": "x"}, wire)
+    assert sent(asked, OpenAIDialect().wire, endpoint=RESPONSES) == asked
 
 
 @pytest.mark.parametrize("priority", list(Priority))

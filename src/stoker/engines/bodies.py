@@ -39,6 +39,8 @@ class Wire:
     """Value of the `priority` field per class; `None` where the engine has no such field."""
     has_service_tier: bool = False
     """Whether `service_tier` means something to it (OpenAI itself)."""
+    has_conversations: bool = False
+    """Whether `conversation` of a Response means something to it; others would pass it over."""
     request_id_field: str | None = None
     """Field that carries our request id (SGLang's `rid`), so that we can abort by it."""
     continuation: Mapping[str, bool] | None = None
@@ -84,7 +86,10 @@ def decode_fields(body: bytes) -> Fields:
 def prepare(
     call: EngineCall, wire: Wire, *, model: str | None, slot: int | None = None
 ) -> Outbound:
-    """Turn a call into the engine's body: own fields out; streaming, priority and slot in."""
+    """Turn a call into the engine's body: own fields out; streaming, priority and slot in.
+
+    Raises `InvalidRequest` for what the engine would pass over in silence.
+    """
     fields = decode_fields(call.body)
     before = dict(fields)
     is_resumable = wire.continuation is not None and _is_plain_text(call.endpoint, fields)
@@ -94,6 +99,7 @@ def prepare(
         or (wire.does_plain_call_outlive_client and not _is_true(fields, "stream"))
     )
     is_usage_asked = _wants_usage(fields)
+    _check_conversation(call, fields, wire)
     _drop_own(call, fields, wire)
     if model is not None and "model" not in fields:
         fields["model"] = _raw(model)
@@ -141,6 +147,15 @@ _UNRESUMABLE = frozenset(
 _ONE_ONLY = ("n", "best_of")
 _FALSY = frozenset({b"null", b"false", b"0", b"[]", b"{}"})
 _TOKEN_BOUNDS = ("max_tokens", "max_completion_tokens", "n_predict")
+
+
+def _check_conversation(call: EngineCall, fields: Fields, wire: Wire) -> None:
+    asked = bytes(fields.get("conversation", b"null"))
+    if call.endpoint == RESPONSES and asked != b"null" and not wire.has_conversations:
+        raise InvalidRequest(
+            "conversation: this engine keeps none; send the conversation so far in `input`",
+            param="conversation",
+        )
 
 
 def _drop_own(call: EngineCall, fields: Fields, wire: Wire) -> None:

@@ -22,7 +22,7 @@ class OpenAIDialect:
     placement = None
 
     def __init__(self, *, is_openai: bool = False) -> None:
-        self.wire = Wire(has_service_tier=is_openai)
+        self.wire = Wire(has_service_tier=is_openai, has_conversations=True)
         # Each refuses the other's spelling.
         bound = b"max_completion_tokens" if is_openai else b"max_tokens"
         self.probe = (CHAT, b'{"messages":[{"role":"user","content":"ping"}],"%b":1}' % bound)
