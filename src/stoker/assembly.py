@@ -27,6 +27,7 @@ from stoker.runtime.loop_lag import LoopLag
 from stoker.runtime.model_router import Destination, ModelRouter
 from stoker.runtime.one_box import OneBox
 from stoker.runtime.recorder import EventLog
+from stoker.runtime.response_events import ResponseEvents
 from stoker.runtime.submitting import Submitter
 from stoker.runtime.waiters import Waiters
 from stoker.runtime.warm_start import WarmStart
@@ -55,6 +56,8 @@ class Assembly:
         self.ids = Ids(clock)
         self.loop_lag = LoopLag()
         self.waiters = Waiters(store, clock)
+        self.response_events = ResponseEvents()
+        self.waiters.on_change(self.response_events.wake)
         self.engines = {
             name: EngineParts(
                 config,
@@ -76,6 +79,8 @@ class Assembly:
         self._box = OneBox(dispatchers, clock, is_p0_shared=config.policy.p0_across_engines)
         self.leases = Leases(dispatchers, config.policy, clock, self.ids)
         runners = {name: one.runner for name, one in self.engines.items()}
+        for runner in runners.values():
+            runner.tell(self.response_events)
         settings = config.jobs
         self.submitter = Submitter(
             store,

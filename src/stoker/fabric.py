@@ -104,6 +104,7 @@ class Fabric:
         )
         self.ids = self._parts.ids
         self.batches = self._parts.batches
+        self.response_events = self._parts.response_events
         self.engine = self._parts.default.engine
         """The default one."""
         self.quotas = Quotas()

@@ -10,6 +10,7 @@ import openai
 import pytest
 
 from stoker.core.errors import EngineRefused
+from stoker.testing.fake_engine import FakeTiming
 
 HI = [{"role": "user", "content": "hello"}]
 MODEL = "fake-model"
@@ -148,3 +149,45 @@ async def _whole(call):
     if hasattr(answer, "__aiter__"):
         async for _ in answer:
             pass
+
+
+async def test_a_background_response_is_streamed_cut_and_gone_on_with(kit):
+    slow = FakeTiming(prefill_s_per_token=0.0, decode_s=0.005, decode_s_per_sequence=0.0)
+    async with (
+        kit.server(natural_tokens=40, timing=slow) as house,
+        clients(house) as (client, _),
+    ):
+        events = []
+        asked = {"model": MODEL, "input": "x", "background": True}
+        async with await client.responses.create(**asked, stream=True) as stream:
+            async for event in stream:
+                events.append(event)
+                if event.type == "response.output_text.delta":
+                    break  # and the connection is closed
+        id, last = events[0].response.id, events[-1].sequence_number
+        rest = await client.responses.retrieve(id, stream=True, starting_after=last)
+        events += [event async for event in rest]
+        items = await client.responses.input_items.list(id)
+        whole = await client.responses.retrieve(id)
+
+        assert [event.sequence_number for event in events] == list(range(len(events)))
+        deltas = [one.delta for one in events if one.type == "response.output_text.delta"]
+        assert "".join(deltas) == whole.output_text
+        assert events[-1].type == "response.completed"
+        assert events[-1].response == whole
+        assert [item.content[0].text for item in items.data] == ["x"]
+        assert house.engine.aborts == 0
+
+
+async def test_a_background_response_that_is_cancelled_ends_its_stream(kit):
+    async with kit.server(natural_tokens=100_000) as house, clients(house) as (client, _):
+        asked = {"model": MODEL, "input": "x", "background": True}
+        kinds = []
+        async with await client.responses.create(**asked, stream=True) as stream:
+            async for event in stream:
+                kinds.append(event.type)
+                if kinds.count("response.output_text.delta") == 1:
+                    [job] = await house.fabric.jobs.list_jobs(limit=1)
+                    await client.responses.cancel("resp_" + job.id.removeprefix("job_"))
+
+        assert kinds[-1] == "response.cancelled"

@@ -121,8 +121,12 @@ async def test_what_the_engine_refuses_is_a_failed_response_with_its_code(kit):
 @pytest.mark.parametrize(
     ("fields", "param"),
     [
-        ({"stream": True}, "stream"),
         ({"store": False}, "store"),
+        ({"store": "no"}, "store"),
+        ({"background": "yes"}, "background"),
+        ({"stream": "yes"}, "stream"),
+        ({"previous_response_id": "resp_1"}, "previous_response_id"),
+        ({"conversation": {"id": "conv_1"}}, "conversation"),
         ({"service_tier": "warp"}, "service_tier"),
         ({"input": 3}, "input"),
         ({"stoker": {"family": ""}}, "stoker.family"),
@@ -157,15 +161,52 @@ async def test_ids_of_other_jobs_are_no_responses(kit):
                 assert (reply.status, reply.error["code"]) == (404, "not_found")
 
 
-async def test_looking_at_one_as_a_stream_is_refused_and_not_answered_as_something_else(kit):
+async def test_going_on_from_a_background_response_is_refused_by_name_and_others_are_the_engines(
+    kit,
+):
     async with kit.house() as house:
-        created = await house.call("POST", PATH, {"input": "x", "background": True})
-        path = f"{PATH}/{created.json['id']}"
-        streamed = await house.call("GET", f"{path}?stream=true")
-        whole = await house.call("GET", f"{path}?stream=false")
+        id = (await house.call("POST", PATH, asked())).json["id"]
+        await wait_final(house, id)
+        ours = await house.call("POST", PATH, {"input": "x", "previous_response_id": id})
+        theirs = await house.call("POST", PATH, {"input": "x", "previous_response_id": "resp_9"})
 
-        assert (streamed.status, streamed.error["param"]) == (400, "stream")
-        assert whole.status == 200
+        assert (ours.status, ours.error["param"]) == (400, "previous_response_id")
+        assert "input" in ours.error["message"]
+        assert theirs.status == 200
+
+
+async def test_its_input_is_listed_item_by_item(kit):
+    call = {"type": "function_call_output", "call_id": "c", "output": "4"}
+    items = [
+        {"role": "user", "content": "2+2?"},
+        {"role": "assistant", "content": "I ask", "id": "msg_own"},
+        call,
+    ]
+    async with kit.house() as house:
+        one = (await house.call("POST", PATH, asked(input="hello"))).json["id"]
+        many = (await house.call("POST", PATH, asked(input=items))).json["id"]
+        single = (await house.call("GET", f"{PATH}/{one}/input_items")).json
+        path = f"{PATH}/{many}/input_items"
+        newest_first = (await house.call("GET", path)).json
+        first = (await house.call("GET", f"{path}?order=asc&limit=2")).json
+        rest = (await house.call("GET", f"{path}?order=asc&after={first['last_id']}")).json
+        wrong = [
+            await house.call("GET", f"{path}?{query}")
+            for query in ("order=up", "limit=0", "after=msg_none")
+        ]
+        unknown = await house.call("GET", f"{PATH}/resp_none/input_items")
+
+        [item] = single["data"]
+        assert (item["type"], item["role"]) == ("message", "user")
+        assert item["content"] == [{"type": "input_text", "text": "hello"}]
+        assert single["first_id"] == single["last_id"] == item["id"]
+        assert [one["id"] for one in first["data"]][1] == "msg_own"
+        assert first["data"][1]["content"] == [{"type": "output_text", "text": "I ask"}]
+        assert (first["has_more"], rest["has_more"], first["object"]) == (True, False, "list")
+        assert {name: rest["data"][0][name] for name in call} == call
+        assert newest_first["data"] == [*rest["data"], *reversed(first["data"])]
+        assert [one.status for one in wrong] == [400, 400, 404]
+        assert unknown.status == 404
 
 
 @pytest.mark.parametrize("is_stream", [True, False])

@@ -202,6 +202,48 @@ class Responses:
         with pytest.raises(openai.NotFoundError):
             openai_client.responses.retrieve(created.id)
 
+    def test_a_background_response_is_streamed_and_gone_on_with(self, openai_client, model) -> None:
+        events = []
+        with openai_client.responses.create(
+            model=model, input="Say hi.", max_output_tokens=32, background=True, stream=True
+        ) as stream:
+            for event in stream:
+                events.append(event)
+                if event.type == "response.output_text.delta":
+                    break
+        id, last = events[0].response.id, events[-1].sequence_number
+
+        events += openai_client.responses.retrieve(id, stream=True, starting_after=last)
+
+        numbers = [event.sequence_number for event in events]
+        assert numbers == sorted(set(numbers))
+        assert events[-1].type in {"response.completed", "response.incomplete"}
+        whole = openai_client.responses.retrieve(id)
+        assert events[-1].response == whole
+        deltas = [one.delta for one in events if one.type == "response.output_text.delta"]
+        assert "".join(deltas) == whole.output_text
+        items = openai_client.responses.input_items.list(id)
+        assert [item.content[0].text for item in items.data] == ["Say hi."]
+
+    def test_the_stream_helper_follows_a_background_response(self, openai_client, model) -> None:
+        with openai_client.responses.stream(
+            model=model, input="Say hi.", max_output_tokens=16, background=True
+        ) as stream:
+            pieces = [event.delta for event in stream if event.type == "response.output_text.delta"]
+            response = stream.get_final_response()
+
+        assert response.output_text == "".join(pieces)
+        assert response.background
+
+    @pytest.mark.parametrize("field", ["previous_response_id", "conversation"])
+    def test_a_conversation_that_nobody_keeps_is_refused(self, openai_client, model, field) -> None:
+        with pytest.raises(openai.APIStatusError) as refused:
+            openai_client.with_options(max_retries=0).responses.create(
+                model=model, input="Go on.", max_output_tokens=4, **{field: "resp_unknown"}
+            )
+
+        assert field in str(refused.value) or refused.value.status_code == 404
+
     def test_a_background_response_is_cancelled_while_it_runs(
         self, openai_client, model, counted
     ) -> None:

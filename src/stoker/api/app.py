@@ -114,16 +114,19 @@ class App:
             path: InferenceEndpoint(fabric, Priority.P1, endpoint=path, has_tier=True)
             for path in ENDPOINTS
         }
-        background = Route(RESPONSES, ResponsesEndpoint(engines.pop(RESPONSES)), methods=["POST"])
+        responses = ResponsesEndpoint(engines.pop(RESPONSES), self.closing)
+        background = Route(RESPONSES, responses, methods=["POST"])
         openai = [Route(path, endpoint, methods=["POST"]) for path, endpoint in engines.items()]
         return [*native, *openai, background]
 
     def _response_routes(self) -> list[Route]:
-        responses, path = Responses(self._fabric), "/v1/responses/{response_id}"
+        responses = Responses(self._fabric, self.closing)
+        path = "/v1/responses/{response_id}"
         return [
             self._route("GET", path, responses.show),
             self._route("DELETE", path, responses.delete, is_long=True),
             self._route("POST", path + "/cancel", responses.cancel, is_long=True),
+            self._route("GET", path + "/input_items", responses.input_items),
         ]
 
     def _job_routes(self) -> list[Route]:

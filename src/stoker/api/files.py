@@ -15,7 +15,7 @@ from stoker.api.answers import Page, json_answer
 from stoker.api.asgi import ClientGone, header
 from stoker.api.multipart import Form
 from stoker.api.problems import BodyTooLarge
-from stoker.api.query import MakeRoute, page_limit
+from stoker.api.query import MakeRoute, one_of, page_limit
 from stoker.batches.files import IncomingFile
 from stoker.batches.service import PURPOSES
 from stoker.core.batches import StoredFile
@@ -73,9 +73,7 @@ class FileRoutes:
     async def list(self, request: Request) -> Response:
         """Newest first, or oldest first with `order=asc`."""
         query = request.query_params
-        order = query.get("order", "desc")
-        if order not in {"asc", "desc"}:
-            raise InvalidRequest("order must be asc or desc", param="order")
+        order = one_of(request, "order", ("desc", "asc"))
         limit = page_limit(request, LIST_MAX, most=LIST_MAX)
         files = await self.fabric.batches.files.page(
             tenant=caller_of(request.scope).sees,

@@ -12,6 +12,7 @@ from typing import Any
 from stoker.api import memories_wire, shapes
 from stoker.api.batches import BatchDocument, BatchList, BatchRequest
 from stoker.api.files import FileDocument, FileList
+from stoker.api.response_items import ItemList
 from stoker.api.wire import JobAccepted, JobDocument, JobList, LeaseDocument, LeaseRequest
 from stoker.core.jobs import JobState
 from stoker.memories.portability import FORMATS
@@ -140,7 +141,27 @@ def _inference() -> list[Operation]:
 _RESPONSE = "/v1/responses/{response_id}"
 _RESPONSES = [
     Operation(
-        "GET", _RESPONSE, "A background Response as it is now", {200: [shapes.BackgroundResponse]}
+        "GET",
+        _RESPONSE,
+        "A background Response as it is now, or its events",
+        {200: [shapes.BackgroundResponse, Content(EVENTS)]},
+        parameters=[
+            Parameter("stream", {"enum": ["true", "false"]}, "its events, until it is over"),
+            Parameter(
+                "starting_after", {"type": "integer", "minimum": 0}, "the number of the last one"
+            ),
+        ],
+    ),
+    Operation(
+        "GET",
+        f"{_RESPONSE}/input_items",
+        "What it was asked",
+        {200: [ItemList]},
+        parameters=[
+            _LIMIT,
+            _AFTER,
+            Parameter("order", {"enum": ["asc", "desc"]}, "newest last, or first"),
+        ],
     ),
     Operation("DELETE", _RESPONSE, "Forget it", {200: [shapes.Deleted]}),
     Operation("POST", f"{_RESPONSE}/cancel", "Cancel it", {200: [shapes.BackgroundResponse]}),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
 import msgspec
@@ -40,6 +40,19 @@ def number(request: Request, name: str, default: float, *, least: float) -> floa
 def page_limit(request: Request, default: int, *, most: int) -> int:
     """How many things a page may have: `limit`, as far as is allowed."""
     return int(min(number(request, "limit", default, least=1), most))
+
+
+def one_of(request: Request, name: str, words: Sequence[str]) -> str:
+    """One of these words; the first where the query has none."""
+    word = request.query_params.get(name, words[0])
+    if word not in words:
+        raise InvalidRequest(f"{name} must be {' or '.join(words)}", param=name)
+    return word
+
+
+def flag(request: Request, name: str) -> bool:
+    """`true` or `false`; false where the query has neither."""
+    return one_of(request, name, ("false", "true")) == "true"
 
 
 def bounded_text(text: str | None, name: str) -> str | None:

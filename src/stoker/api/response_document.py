@@ -10,19 +10,19 @@ from stoker.core.jobs import JobState
 from stoker.core.work import JobId
 from stoker.ports import Job
 
-_PREFIX, _JOB_PREFIX = "resp_", "job_"
+RESPONSE_PREFIX, _JOB_PREFIX = "resp_", "job_"
 
 
 def response_id(id: JobId) -> str:
     """The name under which OpenAI's clients know a job."""
-    return _PREFIX + id.removeprefix(_JOB_PREFIX)
+    return RESPONSE_PREFIX + id.removeprefix(_JOB_PREFIX)
 
 
 def job_of(response_id: str) -> JobId:
     """The job behind a Response. Raises `NotFound` for an id that is none of ours."""
-    if not response_id.startswith(_PREFIX):
+    if not response_id.startswith(RESPONSE_PREFIX):
         raise no_response(response_id)
-    return JobId(_JOB_PREFIX + response_id.removeprefix(_PREFIX))
+    return JobId(_JOB_PREFIX + response_id.removeprefix(RESPONSE_PREFIX))
 
 
 def no_response(id: str) -> NotFound:
@@ -31,6 +31,11 @@ def no_response(id: str) -> NotFound:
         f"no Response {id[:80]}: only those with `background: true` are kept, and for "
         "jobs.retention_s after they ended"
     )
+
+
+def is_streamed(body: bytes) -> bool:
+    """Whether it was asked for as a stream."""
+    return _fields(body).get("stream") == _TRUE
 
 
 def response_document(job: Job, body: bytes, result: bytes | None) -> dict[str, object]:
@@ -97,4 +102,4 @@ def _fields(document: bytes) -> dict[str, Raw]:
     return {name: value for name, value in found.items() if value != _NULL}
 
 
-_NULL = Raw(b"null")
+_NULL, _TRUE = Raw(b"null"), Raw(b"true")

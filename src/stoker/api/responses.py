@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 from starlette.requests import Request
@@ -17,13 +20,21 @@ from stoker.api.asgi import (
     Send,
     header,
     read_body,
-    send_bytes,
     send_problem,
 )
 from stoker.api.inference import InferenceEndpoint
 from stoker.api.problems import id_headers
-from stoker.api.query import bounded_text
-from stoker.api.response_document import job_of, no_response, response_document, response_id
+from stoker.api.query import bounded_text, flag, number, one_of, page_limit
+from stoker.api.response_document import (
+    RESPONSE_PREFIX,
+    is_streamed,
+    job_of,
+    no_response,
+    response_document,
+    response_id,
+)
+from stoker.api.response_items import ITEMS_DEFAULT, ITEMS_MAX, input_items, items_page
+from stoker.api.response_stream import StreamedResponse
 from stoker.api.wire import encode
 from stoker.core.errors import Conflict, InvalidRequest, NotFound
 from stoker.core.work import JobId, Priority
@@ -34,9 +45,9 @@ from stoker.runtime.endpoints import RESPONSES
 
 _CANCEL_WAIT_S = 10.0
 """A running job is told to stop and then hangs up on the engine; clients expect to see the end."""
-_NOT_STREAMED = (
-    "a Response with background: true is stored, not streamed: leave `stream` out, and poll "
-    "GET /v1/responses/{id}"
+_ALONE = (
+    "a background Response keeps what it needs and nothing else: send the conversation so far in "
+    "`input`"
 )
 
 
@@ -45,6 +56,8 @@ class ResponsesEndpoint:
     """An ASGI application for `POST /v1/responses`."""
 
     inference: InferenceEndpoint
+    closing: asyncio.Event
+    """Set when the server closes: streams end."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         fabric = self.inference.fabric
@@ -52,27 +65,49 @@ class ResponsesEndpoint:
         try:
             limit = fabric.config.server.body_max_bytes
             body = await read_body(scope, receive, max_bytes=limit)
-            if not _is_background(body):
+            asked = _asked(body)
+            if not asked.background:
+                await self._check_not_ours(asked.previous_response_id)
                 await self.inference.serve(body, scope, receive, send, request_id=request_id)
                 return
-            document = await self._enqueue(scope, body)
+            _check_background(asked)
+            response = await self._enqueue(scope, body, is_stream=bool(asked.stream))
         except ClientGone:
             return
         except Exception as error:  # noqa: BLE001 - the task's boundary: logged and answered
             note_refused(scope, self.inference.fabric, request_id, error)
             await send_problem(send, error, request_id=request_id)
             return
-        headers = [*id_headers(request_id), (b"x-stoker-class", Priority.P2.label.encode())]
-        await send_bytes(send, 200, document, [*headers, (b"content-type", JSON.encode())])
+        response.raw_headers.extend(id_headers(request_id))
+        await response(scope, receive, send)
 
-    async def _enqueue(self, scope: Scope, body: bytes) -> bytes:
+    async def _enqueue(self, scope: Scope, body: bytes, *, is_stream: bool) -> Response:
         """200 only after the store has it. A repeated key answers with the Response it names."""
+        fabric = self.inference.fabric
         key = bounded_text(header(scope, b"idempotency-key"), "Idempotency-Key")
-        await check_submission(scope, self.inference.fabric)
+        await check_submission(scope, fabric)
         tenant = caller_of(scope).tenant
         submission = P2Submission(body=body, key=key, endpoint=RESPONSES, tenant=tenant)
-        [enqueued] = await self.inference.fabric.submit([submission])
-        return await Responses(self.inference.fabric).document(enqueued.id)
+        [enqueued] = await fabric.submit([submission])
+        headers = {"x-stoker-class": Priority.P2.label}
+        responses = Responses(fabric, self.closing)
+        if is_stream:
+            return responses.streamed(enqueued.id, headers=headers)
+        return Response(await responses.document(enqueued.id), 200, headers, media_type=JSON)
+
+    async def _check_not_ours(self, id: object) -> None:
+        """The engine does not have our background Responses: it would say that there is none."""
+        if not isinstance(id, str) or not id.startswith(RESPONSE_PREFIX):
+            return
+        try:
+            await self.inference.fabric.jobs.get(job_of(id))
+        except NotFound:
+            return  # the engine's own, maybe
+        raise InvalidRequest(
+            f"{id[:80]} ran in the background, and cannot be gone on from: send the conversation "
+            "so far in `input`",
+            param="previous_response_id",
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,16 +115,41 @@ class Responses:
     """Endpoints over the background Responses of one fabric."""
 
     fabric: Fabric
+    closing: asyncio.Event
+    """Set when the server closes: streams end."""
 
     async def show(self, request: Request) -> Response:
-        """The Response as it is now."""
-        if request.query_params.get("stream", "false") != "false":
-            raise InvalidRequest(_NOT_STREAMED, param="stream")
-        if request.query_params.get("stream") == "true":
+        """The Response as it is now; with `stream=true` its events, those `starting_after` one."""
+        is_stream = flag(request, "stream")
+        after = int(number(request, "starting_after", -1, least=-1))
+        job = await self._job(request)
+        if not is_stream:
+            if "starting_after" in request.query_params:
+                raise InvalidRequest("starting_after needs stream=true", param="starting_after")
+            return await self._answer(job.id)
+        if not is_streamed(await self.fabric.jobs.body(job.id)):
             raise InvalidRequest(
-                "a background Response cannot be streamed; poll it", param="stream"
+                "this Response was created without `stream: true`: there are no events; leave "
+                "`stream` out, and poll it",
+                param="stream",
             )
-        return await self._answer((await self._job(request)).id)
+        return self.streamed(job.id, after=after)
+
+    def streamed(
+        self, id: JobId, *, after: int = -1, headers: Mapping[str, str] | None = None
+    ) -> Response:
+        """Its events beyond that number, until it is over."""
+        return StreamedResponse(self.fabric, id, after=after, closing=self.closing, headers=headers)
+
+    async def input_items(self, request: Request) -> Response:
+        """What it was asked, item by item: the last first, or the first with `order=asc`."""
+        limit = page_limit(request, ITEMS_DEFAULT, most=ITEMS_MAX)
+        order = one_of(request, "order", ("desc", "asc"))
+        job = await self._job(request)
+        items = input_items(job.id, await self.fabric.jobs.body(job.id))
+        if order == "desc":
+            items.reverse()
+        return json_answer(items_page(items, limit, request.query_params.get("after")))
 
     async def cancel(self, request: Request) -> Response:
         """Cancel it. One that is over stays as it is, and is answered like any other."""
@@ -141,24 +201,36 @@ class _Asked(msgspec.Struct):
     stream: bool | None = None
     store: bool | None = None
     service_tier: str | None = None
+    previous_response_id: Any = None
+    conversation: Any = None
 
 
+_NOTHING = _Asked()
 _ASKED = msgspec.json.Decoder(_Asked)
+_READ = (b'"background"', b'"previous_response_id"')
 
 
-def _is_background(body: bytes) -> bool:
-    """Whether it is to be stored. Raises `InvalidRequest` for what cannot go with that."""
-    if b'"background"' not in body:
-        return False
+def _asked(body: bytes) -> _Asked:
+    """What is read of a Response's body. Raises `InvalidRequest` for a field of a wrong type."""
+    if not any(name in body for name in _READ):
+        return _NOTHING
     try:
-        asked = _ASKED.decode(body)
+        return _ASKED.decode(body)
+    except msgspec.ValidationError as error:
+        problem, _, place = str(error).partition(" - at `$.")
+        param = place.rstrip("`")
+        if not param:
+            return _NOTHING
+        raise InvalidRequest(f"{param}: {problem}", param=param) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return False  # whoever reads it whole says what is wrong with it
-    if not asked.background:
-        return False
-    if asked.stream:
-        raise InvalidRequest(_NOT_STREAMED, param="stream")
+        return _NOTHING  # whoever reads it whole says what is wrong with it
+
+
+def _check_background(asked: _Asked) -> None:
+    """Raise `InvalidRequest` for what does not go with `background: true`."""
     if asked.store is False:
         raise InvalidRequest("background: true needs the Response stored", param="store")
+    for name in ("previous_response_id", "conversation"):
+        if getattr(asked, name) is not None:
+            raise InvalidRequest(f"{name}: {_ALONE}", param=name)
     ClassChoice().choose(asked.service_tier, Priority.P2)  # refused if unknown; P2 in any case
-    return True

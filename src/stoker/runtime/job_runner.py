@@ -19,10 +19,21 @@ from stoker.core.events import JobsAvailable, JobsClaimed
 from stoker.core.jobs import Failure, JobError, JobState, RetryPolicy, after_failure
 from stoker.core.reasons import Reason
 from stoker.core.work import JobId, Priority, Request, RequestId, Usage
-from stoker.ports import Checkpoint, ClaimedJob, Clock, Engine, EngineCall, Job, JobStore
+from stoker.ports import (
+    Checkpoint,
+    ClaimedJob,
+    Clock,
+    Engine,
+    EngineAnswer,
+    EngineCall,
+    Job,
+    JobStore,
+)
 from stoker.runtime import intake
 from stoker.runtime.calls import Calls
 from stoker.runtime.dispatcher import Dispatcher, Preempted
+from stoker.runtime.endpoints import RESPONSES
+from stoker.runtime.response_events import ResponseEvents
 from stoker.runtime.waiters import Waiters
 
 log = structlog.get_logger("stoker.jobs")
@@ -44,6 +55,16 @@ class _Held:
     has_arrived: bool = False
     is_cancelled: bool = False
     is_lost: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    request: Request
+    """As the scheduler sees it."""
+    body: bytes
+    """As the engine is sent it."""
+    is_followed: bool
+    """Whether somebody may read along: it is a Response that was asked for as a stream."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +95,7 @@ class JobRunner:
         self._dispatcher = dispatcher
         self._calls = calls
         self._waiters = waiters
+        self._events = ResponseEvents()
         self._clock = clock
         self._lease_s = lease_s
         self._retry = retry
@@ -88,6 +110,10 @@ class JobRunner:
         ours knows.
         """
         self._engines, self._rename = engines, rename
+
+    def tell(self, events: ResponseEvents) -> None:
+        """Put the events of streamed Responses there, where others follow them."""
+        self._events = events
 
     @property
     def held(self) -> int:
@@ -230,12 +256,13 @@ class JobRunner:
 
     async def _infer(self, held: _Held) -> _Result:
         job, clock = held.claimed.job, self._clock
-        request, body = await self._request(held.claimed)
+        prepared = await self._prepared(held.claimed)
+        request = prepared.request
         deadline = None if job.deadline_at is None else job.deadline_at - clock.wall()
         call = EngineCall(
             request.id,
             job.endpoint,
-            body,
+            prepared.body,
             Priority.P2,
             is_collected=True,
             checkpoint=held.claimed.checkpoint,
@@ -244,6 +271,8 @@ class JobRunner:
         async with asyncio.timeout(deadline), self._calls.open(request, call) as answer:
             held.has_started = True
             try:
+                if prepared.is_followed:
+                    await self._read_aloud(job, answer)
                 async for _ in answer.chunks():
                     pass
             except BaseException:
@@ -251,10 +280,14 @@ class JobRunner:
                 raise
             return _Result(answer.body(), answer.usage)
 
-    async def _request(self, claimed: ClaimedJob) -> tuple[Request, bytes]:
-        """The request as the scheduler sees it, with an exact prompt where a tokenizer counts, and
-        the body that the engine is sent.
-        """
+    async def _read_aloud(self, job: Job, answer: EngineAnswer) -> None:
+        """Read the answer while others may follow."""
+        with self._events.run(job.id, age_s=self._clock.wall() - job.created_at) as stream:
+            async for chunk in answer.chunks():
+                stream.tell_frames(chunk)
+
+    async def _prepared(self, claimed: ClaimedJob) -> _Prepared:
+        """With an exact prompt where a tokenizer counts."""
         job, kept = claimed.job, claimed.checkpoint
         inference = intake.parse(
             claimed.body,
@@ -274,7 +307,8 @@ class JobRunner:
             resumed_tokens=kept.output_tokens if kept else 0,
             job_id=job.id,
         )
-        return request, body
+        is_response = job.endpoint == RESPONSES and job.batch is None
+        return _Prepared(request, body, is_followed=is_response and inference.is_stream)
 
     async def _prompt_tokens(self, claimed: ClaimedJob, body: bytes) -> int | None:
         kept = claimed.checkpoint
