@@ -14,7 +14,15 @@ from starlette.routing import Match, Route, Router
 from stoker.access.key_file import KeyFile
 from stoker.api.access import Access, note_refused
 from stoker.api.anthropic import anthropic_problem, is_anthropic
-from stoker.api.asgi import ClientGone, Receive, Scope, Send, send_problem, while_connected
+from stoker.api.asgi import (
+    ClientGone,
+    Receive,
+    Scope,
+    Send,
+    head_alone,
+    send_problem,
+    while_connected,
+)
 from stoker.api.batches import batch_routes
 from stoker.api.files import file_routes
 from stoker.api.history import history_routes
@@ -23,6 +31,7 @@ from stoker.api.jobs import Jobs
 from stoker.api.leases import Leases
 from stoker.api.memories import memories_routes
 from stoker.api.metrics import Metrics
+from stoker.api.near_paths import near_path
 from stoker.api.problems import RETRY_SOON_S, MethodNotAllowed, id_headers, problem
 from stoker.api.responses import Responses, ResponsesEndpoint
 from stoker.api.views import Events, Views
@@ -58,23 +67,31 @@ class App:
             for route in routes
             if route.methods == {"POST"} and "{" not in route.path
         }
+        self._plain_paths = {route.path for route in routes if "{" not in route.path}
         self._router = Router(routes, redirect_slashes=False, default=self._not_found)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         assert scope["type"] == "http", "run the server with lifespan and websockets off"
         scope["app"] = self  # Starlette then reports a wrong method as an exception
+        if scope["method"] == "HEAD":
+            send = head_alone(send)
         try:
             self._access.enter(scope)
             called = self._by_path.get(scope["path"]) if scope["method"] == "POST" else None
             await (called or self._router)(scope, receive, self._access.sending(scope, send))
         except (Unauthorized, NotAllowed) as error:
             await self._refuse(scope, send, error)
+        except ClientGone:
+            return  # it asked for the head alone, and has it
         except HTTPException:
             wrong = MethodNotAllowed(scope["method"], scope["path"], self._allowed(scope))
             await self._refuse(scope, send, wrong)
 
     async def _not_found(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._refuse(scope, send, NotFound(f"no such path: {scope['path'][:200]}"))
+        path = scope["path"]
+        meant = near_path(path, self._plain_paths)
+        hint = "" if meant is None else f"; is {meant} meant?"
+        await self._refuse(scope, send, NotFound(f"no such path: {path[:200]}{hint}"))
 
     def _allowed(self, scope: Scope) -> str:
         """Every method that this path takes: each has a route of its own."""

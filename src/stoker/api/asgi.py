@@ -14,7 +14,14 @@ from types import TracebackType
 from typing import Any
 
 from stoker.api.connection import STATE_KEY, Connection
-from stoker.api.problems import BodyTooLarge, Describe, Header, id_headers, problem
+from stoker.api.problems import (
+    BodyTooLarge,
+    Describe,
+    Header,
+    UnsupportedEncoding,
+    id_headers,
+    problem,
+)
 from stoker.core.errors import InvalidRequest
 
 Scope = MutableMapping[str, Any]
@@ -36,8 +43,8 @@ class Closing(Ended):
 
 
 async def read_body(scope: Scope, receive: Receive, *, max_bytes: int) -> bytes:
-    """The whole request body. Raises `BodyTooLarge`, `ClientGone`."""
-    if _announced_bytes(scope) > max_bytes:
+    """The whole request body. Raises `BodyTooLarge`, `UnsupportedEncoding`, `ClientGone`."""
+    if announced_bytes(scope) > max_bytes:
         raise BodyTooLarge(max_bytes)
     message = await _next(receive)
     body: bytes = message.get("body", b"")
@@ -162,21 +169,43 @@ async def send_problem(
     await send_bytes(send, found.status, found.body, headers)
 
 
+def head_alone(send: Send) -> Send:
+    """`send` for an answer to HEAD: whoever would send a body is told that nobody is there."""
+
+    async def send_head(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            await send(message)
+            await send({"type": "http.response.body", "body": b""})
+            raise ClientGone
+
+    return send_head
+
+
+def announced_bytes(scope: Scope) -> int:
+    """What the headers say of the body's size; 0 where they do not.
+
+    Raises `UnsupportedEncoding` for one that is compressed.
+    """
+    size = 0
+    for name, value in scope["headers"]:
+        if name == b"content-length":
+            if not value.isdigit():
+                raise InvalidRequest("the Content-Length header is not a number")
+            size = int(value)
+        elif name == b"content-encoding" and value.strip().lower() not in _PLAIN:
+            raise UnsupportedEncoding(value.decode("latin-1"))
+    return size
+
+
+_PLAIN = (b"", b"identity")
+
+
 def header(scope: Scope, name: bytes) -> str | None:
     """A request header, or `None`."""
     for key, value in scope["headers"]:
         if key == name:
             return str(value.decode("latin-1"))
     return None
-
-
-def _announced_bytes(scope: Scope) -> int:
-    text = header(scope, b"content-length")
-    if text is None:
-        return 0
-    if not text.isdecimal():
-        raise InvalidRequest("the Content-Length header is not a number")
-    return int(text)
 
 
 async def _next(receive: Receive) -> Message:

@@ -1,5 +1,6 @@
 """One client's connection, as uvicorn speaks HTTP on it, with two things that ASGI cannot say: a
-callback when the client hangs up, and a response's head and body in one write.
+callback when the client hangs up, and a response's head and body in one write. And with a limit to
+the head of a request, which comes before anybody has asked who sends it.
 """
 
 from __future__ import annotations
@@ -12,6 +13,10 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
+from stoker.api.problems import HeadTooLarge, problem
+
+HEAD_MAX_BYTES = 64 * 1024
+"""Of a request line with its headers; what one read brings beyond that is let through."""
 STATE_KEY = "connection"
 """Where an ASGI scope's `state` has it."""
 
@@ -27,6 +32,8 @@ class Connection(HttpToolsProtocol):
         super().__init__(config, server_state, {**app_state, STATE_KEY: self}, _loop)
         self._when_lost: Callable[[], None] | None = None
         self._is_lost = False
+        self._is_in_head = False
+        self._head_bytes = 0
 
     def watch(self, when_lost: Callable[[], None] | None) -> None:
         """Call this once the client hangs up, or has: a task that waits for `receive` costs a
@@ -38,6 +45,29 @@ class Connection(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(_HeadWithBody(transport, self.loop))  # type: ignore[arg-type]
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self._is_in_head:
+            self._head_bytes += len(data)
+            if self._head_bytes > HEAD_MAX_BYTES and not self.transport.is_closing():
+                self._refuse_head()
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._is_in_head, self._head_bytes = True, 0
+
+    def on_headers_complete(self) -> None:
+        self._is_in_head = False
+        super().on_headers_complete()
+
+    def _refuse_head(self) -> None:
+        found = problem(HeadTooLarge(HEAD_MAX_BYTES), request_id="")
+        lines = [b"HTTP/1.1 431 Request Header Fields Too Large"]
+        lines += [b"%b: %b" % one for one in found.headers]
+        lines += [b"content-length: %d" % len(found.body), b"", found.body]
+        self.transport.write(b"\r\n".join(lines))
+        self.transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)

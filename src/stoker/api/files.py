@@ -12,7 +12,7 @@ from starlette.routing import Route
 
 from stoker.api.access import caller_of
 from stoker.api.answers import Page, json_answer
-from stoker.api.asgi import ClientGone, header
+from stoker.api.asgi import ClientGone, announced_bytes, header
 from stoker.api.multipart import Form
 from stoker.api.problems import BodyTooLarge
 from stoker.api.query import MakeRoute, one_of, page_limit
@@ -64,6 +64,7 @@ class FileRoutes:
     async def upload(self, request: Request) -> Response:
         """Take a form with a `file` and its `purpose`; written to the disk as it comes."""
         limit = self.fabric.config.batches.file_max_bytes
+        announced_bytes(request.scope)  # refuses what is compressed
         form = Form(header(request.scope, b"content-type"))
         async with self.fabric.batches.files.receiving(caller_of(request.scope).tenant) as incoming:
             await _receive(request, form, incoming, limit)

@@ -47,6 +47,22 @@ class BodyTooLarge(Exception):
         self.limit = limit
 
 
+class UnsupportedEncoding(Exception):
+    """The request body is compressed."""
+
+    def __init__(self, encoding: str) -> None:
+        super().__init__(
+            f"Content-Encoding: {encoding[:40]} is not read here; send the body as it is"
+        )
+
+
+class HeadTooLarge(Exception):
+    """The head of a request does not end."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"the request line and the headers are larger than {limit} bytes")
+
+
 class MethodNotAllowed(Exception):
     """The path exists, but not with this method."""
 
@@ -136,6 +152,24 @@ def _(error: JobNotDone, _request_id: str) -> Problem:
 @_describe.register
 def _(error: BodyTooLarge, _request_id: str) -> Problem:
     return _problem(413, str(error), code="body_too_large", is_retryable=False)
+
+
+@_describe.register
+def _(error: UnsupportedEncoding, _request_id: str) -> Problem:
+    found = _problem(
+        415,
+        str(error),
+        code="unsupported_encoding",
+        param="Content-Encoding",
+        is_retryable=False,
+    )
+    return Problem(found.status, found.body, [*found.headers, (b"accept-encoding", b"identity")])
+
+
+@_describe.register
+def _(error: HeadTooLarge, _request_id: str) -> Problem:
+    found = _problem(431, str(error), code="head_too_large", is_retryable=False)
+    return Problem(found.status, found.body, [*found.headers, (b"connection", b"close")])
 
 
 @_describe.register
