@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from stoker.core.work import Priority
+from stoker.sim import stats
 from stoker.sim.agents import AgentLoad
 from stoker.sim.faults import Crowd, Restart, Silence, Stall
 from stoker.sim.host_model import GIB, HostModel
@@ -168,3 +169,9 @@ def test_an_unknown_arm_is_refused_with_the_list(arm):
 def test_an_unknown_scenario_is_refused_with_the_list():
     with pytest.raises(ValueError, match="azure-arxiv"):
         scenario("nowhere")
+
+
+def test_the_variation_within_phases_does_not_count_the_change_between_them():
+    assert stats.variation_within([[240.0, 240.0], [60.0, 60.0, 60.0]]) == 0.0
+    assert stats.variation_within([[1.0, 3.0]]) == stats.variation([1.0, 3.0])
+    assert stats.variation_within([[], [0.0, 0.0]]) is None

@@ -46,7 +46,7 @@ class Work:
     prompt_per_s: float
     finished_per_s: float
     cv60: float | None
-    """Variation of the output of whole minutes."""
+    """Variation of the output of whole minutes, within each phase of the demand."""
     preemptions_per_min: float
     """By the engine, for want of KV blocks."""
     aborts_per_min: float

@@ -197,12 +197,15 @@ def _work(run: Run, start: _Mark, end: _Mark) -> Work:
     usage = [tokens / (run.world.capacity.kv_tokens or 1) for tokens in series.kv_tokens[first:]]
     resident = series.resident[first:]
     sent = after.sent_prompt_tokens - before.sent_prompt_tokens
-    minutes = stats.windows(series.at_s, series.output_tokens, start.at, end.at, 60.0)
+    minutes = [
+        stats.windows(series.at_s, series.output_tokens, *phase, 60.0)
+        for phase in run.scenario.phases
+    ]
     return Work(
         output_per_s=(after.output_tokens - before.output_tokens) / seconds,
         prompt_per_s=(after.prompt_tokens - before.prompt_tokens) / seconds,
         finished_per_s=(after.finished - before.finished) / seconds,
-        cv60=stats.variation(minutes),
+        cv60=stats.variation_within(minutes),
         preemptions_per_min=60.0 * (end.preemptions - start.preemptions) / seconds,
         aborts_per_min=60.0 * (end.aborted - start.aborted) / seconds,
         wasted_per_s=(after.wasted_tokens - before.wasted_tokens) / seconds,

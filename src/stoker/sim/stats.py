@@ -35,6 +35,15 @@ def variation(values: Sequence[float]) -> float | None:
     return statistics.pstdev(values) / statistics.fmean(values)
 
 
+def variation_within(groups: Iterable[Sequence[float]]) -> float | None:
+    """Variation of values around the mean of their own group; `None` as in `variation`."""
+    shares = []
+    for values in groups:
+        mean = statistics.fmean(values) if values else 0.0
+        shares += [value / mean if mean else 0.0 for value in values]
+    return variation(shares)
+
+
 def jain(shares: Sequence[float]) -> float | None:
     """1 when all get the same, 1/n when one gets all; `None` of nothing."""
     squares = sum(share * share for share in shares)
