@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from stoker.api.histograms import DISTRIBUTIONS
+from stoker.api.memories_metrics import MEMORIES_FAMILIES, SEARCH_SECONDS
 from stoker.api.metrics import FAMILIES
 from tools.grafana_dashboard import ROWS, dashboard, text
 
@@ -25,8 +26,10 @@ needs_promtool = pytest.mark.skipif(
 
 def known_names() -> set[str]:
     parts = ("_bucket", "_sum", "_count")
-    histograms = {one.name + part for one in DISTRIBUTIONS for part in parts}
-    return {family.name for family in FAMILIES} | histograms | OTHERS
+    named = [*(one.name for one in DISTRIBUTIONS), SEARCH_SECONDS]
+    histograms = {name + part for name in named for part in parts}
+    families = {family.name for family in (*FAMILIES, *MEMORIES_FAMILIES)}
+    return families | histograms | OTHERS
 
 
 def unknown_in(expression: str) -> set[str]:

@@ -40,6 +40,11 @@ def tokens(kind: str) -> str:
     return f"sum by (priority) (rate(stoker_{kind}_tokens_total{_ON}[$__rate_interval]))"
 
 
+RATE_OF_MEMORIES = (
+    "rate(stoker_memories_prompt_tokens_total[$__rate_interval])"
+    " + rate(stoker_memories_output_tokens_total[$__rate_interval])"
+)
+
 ROWS: tuple[tuple[str, tuple[Panel, ...]], ...] = (
     (
         "Now",
@@ -187,6 +192,61 @@ ROWS: tuple[tuple[str, tuple[Panel, ...]], ...] = (
                     "{{priority}}: {{reason}}",
                 ),),
                 width=THIRD, is_stacked=True,
+            ),
+        ),
+    ),
+    (
+        "Memories",
+        (
+            Panel(
+                "Work by state",
+                (
+                    ('stoker_memories_work{state!="done"}', "{{state}}"),
+                    ("stoker_memories_documents_open", "documents open"),
+                ),
+                width=THIRD,
+                note="A chunk to extract, or tiles to judge. Ready has no job yet, queued has one.",
+            ),
+            Panel(
+                "Share of all tokens",
+                ((
+                    f"({RATE_OF_MEMORIES})"
+                    " / (sum(rate(stoker_prompt_tokens_total[$__rate_interval]))"
+                    " + sum(rate(stoker_output_tokens_total[$__rate_interval])))",
+                    "of the box",
+                ),),
+                "percentunit", THIRD,
+                note="Counted when an answer is taken over: short peaks may pass 100 %.",
+            ),
+            Panel(
+                "Search",
+                tuple(
+                    (
+                        f"histogram_quantile({share}, sum by (le)"
+                        " (rate(stoker_memories_search_seconds_bucket[$__rate_interval])))",
+                        f"p{share * 100:.0f}",
+                    )
+                    for share in (0.5, 0.95)
+                ),
+                "s", THIRD,
+            ),
+            Panel("Tiles", (("stoker_memories_tiles", "{{status}}"),), width=QUARTER),
+            Panel(
+                "Claims by guard",
+                ((
+                    "sum by (guard) (rate(stoker_memories_claims_total[$__rate_interval]))",
+                    "{{guard}}",
+                ),),
+                "cps", QUARTER, is_stacked=True,
+                note="Accepted and reattributed become tiles; the rest is refused.",
+            ),
+            Panel(
+                "Quarantine", (("stoker_memories_quarantined", "{{reason}}"),), width=QUARTER,
+                is_stacked=True,
+            ),
+            Panel(
+                "Without a vector", (("stoker_memories_without_vector", "rows"),), width=QUARTER,
+                note="Found by words alone until the embedder has seen them.",
             ),
         ),
     ),

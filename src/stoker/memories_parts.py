@@ -56,7 +56,7 @@ async def remembering(
         try:
             memories = Memories(store, FabricJobs(parts, jobs), clock, settings, handler)
             parts.housekeeping.before_prune(memories.collect)
-            loops = [memories.run()]
+            loops = [memories.run(), memories.count()]
             if config.memories.embedder == "engine":
                 vectors = EngineVectors(parts, jobs, clock)
                 loops.append(_embed_by_engine(config, store, handler, vectors))

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from stoker.api.histograms import DISTRIBUTIONS, HISTOGRAM_LABELS
+from stoker.api.memories_metrics import MEMORIES_FAMILIES, SEARCH_HELP, SEARCH_SECONDS
 from stoker.api.metrics import FAMILIES
 from stoker.api.model_server_metrics import VLLM_FAMILIES
 from stoker.config import Key, describe
@@ -40,6 +41,10 @@ is the whole box's. `priority` is `p0`, `p1` or
 `p2`; `reason` is one of the [reasons](reasons.md), and of the optimizer's steps one of the reasons
 that [the HTTP page](http.md) names.
 
+`stoker_memories_*` are there where the [memory server](../guides/memories.md) is. What is in its
+tables is counted at most every 15 s, and only after a change: a scrape reads no table. `status`,
+`state` and `guard` have the words of [its routes](http.md).
+
 | Metric | Type | Labels | Meaning |
 |---|---|---|---|
 """
@@ -69,8 +74,10 @@ def configuration_page() -> str:
 def metrics_page() -> str:
     """docs/reference/metrics.md."""
     rows = [
-        _metric_row(family.name, family.kind, family.all_labels, family.help) for family in FAMILIES
+        _metric_row(family.name, family.kind, family.all_labels, family.help)
+        for family in (*FAMILIES, *MEMORIES_FAMILIES)
     ]
+    rows.append(_metric_row(SEARCH_SECONDS, "histogram", (), SEARCH_HELP))
     rows += [
         _metric_row(one.name, "histogram", HISTOGRAM_LABELS, one.help) for one in DISTRIBUTIONS
     ]

@@ -2,11 +2,14 @@
 
 import asyncio
 import json
+import shutil
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from stoker.api.app import App
 from tests.api.conftest import Caller, a_house
+from tests.api.test_metrics import said_by_promtool
 from tests.memories.scripted import served
 
 NOTES = b"The harbour of Port Ellen has 14 berths.\n\nMira repaired the harbour crane in 2024.\n"
@@ -226,3 +229,67 @@ async def test_without_a_memory_server_its_routes_say_how_to_get_one():
 
     assert reply.status == 404
     assert "memories.enabled" in reply.error["message"]
+
+
+async def scraped(call):
+    text = (await call("GET", "/metrics")).body.decode()
+    return text, {
+        (sample.name, *sample.labels.values()): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+        if sample.name.startswith("stoker_memories_")
+    }
+
+
+async def counted(call):
+    """Wait for the census that has everything of `imported()`; then what a scrape shows."""
+    memories = call.fabric.memories
+    memories.meters.census = await memories.store.census("")
+    return await scraped(call)
+
+
+async def test_metrics_are_what_the_stats_say(call):
+    await imported(call)
+    await call("POST", f"{AT}/imports?uri=broken.pdf", b"%PDF-1.7 nonsense")
+    await search(call, "harbour crane")
+
+    _, found = await counted(call)
+
+    stats = (await call("GET", AT)).json
+    tiles = {status: found["stoker_memories_tiles", status] for status in stats["tiles"]}
+    assert tiles == stats["tiles"]
+    assert found["stoker_memories_documents", "imported"] == 1
+    assert found["stoker_memories_documents", "failed"] == 1
+    assert found["stoker_memories_documents_open",] == 0
+    assert found["stoker_memories_work", "done"] == stats["work"]["done"] == 1
+    assert found["stoker_memories_prompt_tokens_total",] == stats["work"]["prompt_tokens"]
+    assert found["stoker_memories_output_tokens_total",] == stats["work"]["output_tokens"]
+    assert found["stoker_memories_claims_total", "accepted"] == stats["guards"]["accepted"]
+    assert found["stoker_memories_search_seconds_count",] == 1
+    assert 0 < found["stoker_memories_search_seconds_sum",] < 5
+
+
+async def test_a_scrape_reads_no_table(call, monkeypatch):
+    await imported(call)
+    _, before = await counted(call)
+
+    def untouchable(*_):
+        raise AssertionError("a scrape asked the store")
+
+    for way in ("read", "write", "census"):
+        monkeypatch.setattr(call.fabric.memories.store, way, untouchable)
+
+    assert (await scraped(call))[1] == before
+
+
+@pytest.mark.skipif(
+    shutil.which("promtool") is None, reason="promtool is missing: apt-get install prometheus"
+)
+async def test_promtool_has_nothing_to_say_of_the_memories(call):
+    await imported(call)
+    text, found = await counted(call)
+
+    said = await asyncio.to_thread(said_by_promtool, text.encode())
+
+    assert found
+    assert said == b""

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from stoker.fabric import EngineSnapshot, FabricSnapshot
+from stoker.memories.service import Memories
 
 Sample = tuple[tuple[str, ...], float]
 
@@ -41,6 +42,17 @@ class BoxFamily:
     help: str
     all_labels: tuple[str, ...]
     samples: Callable[[FabricSnapshot], Iterable[Sample]]
+
+
+@dataclass(frozen=True, slots=True)
+class MemoriesFamily:
+    """A metric of the memory server; absent where there is none."""
+
+    name: str
+    kind: str
+    help: str
+    all_labels: tuple[str, ...]
+    samples: Callable[[Memories], Iterable[Sample]]
 
 
 def known(value: float | None) -> Iterator[Sample]:

@@ -6,20 +6,29 @@ The table `FAMILIES` is the documentation too: docs/reference/metrics.md is made
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 
-from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
+from prometheus_client import CollectorRegistry, Histogram, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from stoker.api.histograms import Histograms
 from stoker.api.host_metrics import HOST_FAMILIES
-from stoker.api.metric_family import BoxFamily, Family, Sample, known
+from stoker.api.memories_metrics import (
+    MEMORIES_FAMILIES,
+    SEARCH_BUCKETS,
+    SEARCH_HELP,
+    SEARCH_SECONDS,
+)
+from stoker.api.metric_family import BoxFamily, Family, MemoriesFamily, Sample, known
 from stoker.api.model_server_metrics import MODEL_SERVER_FAMILIES, VLLM_FAMILIES
 from stoker.api.optimizer_metrics import OPTIMIZER_FAMILIES
 from stoker.api.service_metrics import SERVICE_FAMILIES
 from stoker.api.tenant_metrics import TENANT_FAMILIES
+from stoker.core.errors import NotFound
 from stoker.core.work import Priority
 from stoker.fabric import EngineSnapshot, Fabric, FabricSnapshot
+from stoker.memories.service import Memories
 
 
 class Metrics:
@@ -33,6 +42,15 @@ class Metrics:
         self._registry.register(self._collector)
         ProcessCollector(registry=self._registry)
         fabric.listen(Histograms(self._registry, fabric.engine_names).note)
+        with suppress(NotFound):  # there is no memory server here
+            self._watch(fabric.memories)
+
+    def _watch(self, memories: Memories) -> None:
+        self._registry.register(_MemoriesCollector(memories))
+        taken = Histogram(
+            SEARCH_SECONDS, SEARCH_HELP, registry=self._registry, buckets=SEARCH_BUCKETS
+        )
+        memories.meters.on_search(taken.observe)
 
     def exposition(self) -> bytes:
         """All metrics in Prometheus' text format."""
@@ -51,6 +69,18 @@ class _SnapshotCollector(Collector):
             yield _empty(family) if self.snapshot is None else _metric(family, self.snapshot)
 
 
+class _MemoriesCollector(Collector):
+    def __init__(self, memories: Memories) -> None:
+        self._memories = memories
+
+    def collect(self) -> Iterator[Metric]:
+        for family in MEMORIES_FAMILIES:
+            metric = _empty(family)
+            for labels, value in family.samples(self._memories):
+                metric.add_metric(labels, value)
+            yield metric
+
+
 def _metric(family: Family | BoxFamily, snapshot: FabricSnapshot) -> Metric:
     metric = _empty(family)
     for labels, value in family.samples(snapshot):
@@ -58,7 +88,7 @@ def _metric(family: Family | BoxFamily, snapshot: FabricSnapshot) -> Metric:
     return metric
 
 
-def _empty(family: Family | BoxFamily) -> CounterMetricFamily | GaugeMetricFamily:
+def _empty(family: Family | BoxFamily | MemoriesFamily) -> CounterMetricFamily | GaugeMetricFamily:
     kind = CounterMetricFamily if family.kind == "counter" else GaugeMetricFamily
     return kind(family.name, family.help, labels=family.all_labels)
 

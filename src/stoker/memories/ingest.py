@@ -15,6 +15,7 @@ import structlog
 from stoker.core.errors import Conflict, NotFound, StokerError, StoreError
 from stoker.core.jobs import JobState
 from stoker.core.work import JobId
+from stoker.memories.meters import Meters
 from stoker.memories.ports import BackgroundJobs, MemoryStore, NewWork
 from stoker.memories.records import Answered, Stage, StageEffect, StageState
 from stoker.ports import Clock, Job
@@ -57,12 +58,14 @@ class Ingest:
         clock: Clock,
         *,
         ahead_max: int,
+        meters: Meters | None = None,
     ) -> None:
         self._store = store
         self._jobs = jobs
         self._handler = handler
         self._clock = clock
         self._ahead_max = ahead_max
+        self._meters = meters or Meters()
         self._wake = asyncio.Event()
         self._outstanding: dict[JobId, Stage] = {}
         self._changed: set[JobId] = set()
@@ -157,6 +160,7 @@ class Ingest:
         if answer is not None:
             now = self._clock.wall()
             await self._store.store_answer(stage.key, answer, usage=job.usage, now=now)
+            self._meters.answered(job.usage)
         else:
             await self._give_up(stage, job)
         return True

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from stoker.core.work import JobId, Usage
 from stoker.memories.records import (
     Answered,
+    Census,
     Change,
     DocumentOutcome,
     DocumentView,
@@ -152,6 +153,13 @@ class MemoryStore(Protocol):
 
     async def stats(self) -> Stats:
         """How much there is."""
+
+    @property
+    def changes(self) -> int:
+        """How many writes there were since it was opened; the same number: nothing is different."""
+
+    async def census(self, model: str) -> Census:
+        """The same for metrics, with all that is counted; `model`: whose vectors are wanted."""
 
     async def export_page(
         self, table: str, scope: str | None, after: int, limit: int

@@ -277,6 +277,21 @@ class Stats:
 
 
 @dataclass(frozen=True, slots=True)
+class Census:
+    """How many there were of everything when it was taken."""
+
+    documents: Mapping[DocumentStatus, int]
+    documents_open: int
+    """Some of their work is not interpreted yet."""
+    work: Mapping[StageState, int]
+    tiles: Mapping[Status, int]
+    refused: Mapping[str, int]
+    """Tiles and answers in quarantine, by the code of the reason."""
+    without_vector: int
+    """Spans and tiles that the embedder in use has not seen yet."""
+
+
+@dataclass(frozen=True, slots=True)
 class Forgotten:
     """How much was erased."""
 

@@ -16,6 +16,7 @@ from stoker.core.work import JobId
 from stoker.memories import portability
 from stoker.memories.importing import prepare
 from stoker.memories.ingest import Ingest
+from stoker.memories.meters import Meters
 from stoker.memories.notes import Note, records_of
 from stoker.memories.ports import BackgroundJobs, MemoryStore
 from stoker.memories.recall.hits import SearchAnswer, SearchRequest
@@ -60,11 +61,24 @@ class Memories:
         self._clock = clock
         self._settings = settings
         self._remembering = remembering
-        self._ingest = Ingest(store, jobs, remembering, clock, ahead_max=settings.jobs_ahead_max)
+        self.meters = Meters()
+        self._ingest = Ingest(
+            store,
+            jobs,
+            remembering,
+            clock,
+            ahead_max=settings.jobs_ahead_max,
+            meters=self.meters,
+        )
 
     async def run(self) -> None:
         """Keep LLM work moving, and vectors coming, until cancelled."""
         await self._ingest.run()
+
+    async def count(self) -> None:
+        """Keep the census of `meters` fresh until cancelled."""
+        remembering = self._remembering
+        await self.meters.count(self.store, self._clock, lambda: remembering.embedder_name)
 
     async def collect(self) -> None:
         """Take over the answers that there are: what finished may be deleted afterwards."""
@@ -211,7 +225,10 @@ class Memories:
 
     async def search(self, request: SearchRequest) -> SearchAnswer:
         """The best hits; no model is asked. Raises `StoreError`."""
-        return await self._remembering.recall.search(request, now=self._clock.wall())
+        began = self._clock.monotonic()
+        answer = await self._remembering.recall.search(request, now=self._clock.wall())
+        self.meters.searched(self._clock.monotonic() - began)
+        return answer
 
     async def note_injection(
         self, request_id: str, turn: str, ids: Sequence[TileId | SpanId]

@@ -6,6 +6,7 @@ connection, so that several of them can be one commit.
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from collections.abc import Callable, Sequence
 from importlib import resources
@@ -15,6 +16,7 @@ from typing import TypeVar
 from stoker.core.work import Usage
 from stoker.memories.records import (
     Answered,
+    Census,
     Change,
     DocumentOutcome,
     DocumentView,
@@ -35,6 +37,7 @@ from stoker.memories.records import (
     WorkCounts,
 )
 from stoker.memories.store import (
+    census,
     documents,
     effects,
     forgetting,
@@ -72,6 +75,9 @@ class SqliteMemoryStore:
 
     def __init__(self, path: Path, *, busy_timeout_s: float = 5.0) -> None:
         self.path = path
+        self.changes = 0
+        """How many writes there were."""
+        self._busy_timeout_s = busy_timeout_s
         self._known = linking.KnownTiles()
         self._writer = Lane(
             "stoker-memories-writer",
@@ -95,7 +101,10 @@ class SqliteMemoryStore:
 
     async def write(self, operation: Callable[[sqlite3.Connection], T]) -> T:
         """Run it in a transaction, all or nothing; on the disk when this returns."""
-        return await self._writer.submit(operation)
+        try:
+            return await self._writer.submit(operation)
+        finally:
+            self.changes += 1
 
     async def read(self, operation: Callable[[sqlite3.Connection], T]) -> T:
         """Run it on the reading connection."""
@@ -209,6 +218,14 @@ class SqliteMemoryStore:
 
     async def stats(self) -> Stats:
         return await self.read(reads.stats)
+
+    async def census(self, model: str) -> Census:
+        return await asyncio.to_thread(self._census, model)
+
+    def _census(self, model: str) -> Census:
+        # On a connection of its own: a search must not wait for it.
+        with database.reading_only(self.path, SCHEMA, self._busy_timeout_s) as db:
+            return census.take(db, model)
 
     async def export_page(
         self, table: str, scope: str | None, after: int, limit: int
