@@ -15,7 +15,7 @@ from stoker.core.load import InFlight, Load, PeakForecast
 from stoker.core.places import Places, Standing
 from stoker.core.policy import Policy
 from stoker.core.reasons import ADMITTED, Explanation, Reason
-from stoker.core.work import Priority, Request
+from stoker.core.work import P0, P1, P2, Priority, Request
 
 CACHE_SHORT_SHARE = 0.5
 """Of the KV cache: while what runs leaves half of it free, templates stay there by themselves.
@@ -53,9 +53,9 @@ class Admission:
         if not self._box.is_engine_up:
             return Explanation(Reason.ENGINE_DOWN, "engine", note=self._box.down_cause)
         refusal = None
-        if request.priority is Priority.P1:
+        if request.priority is P1:
             refusal = self._pressure(at)
-        elif request.priority is Priority.P2:
+        elif request.priority is P2:
             refusal = self.background(at) or self.joining(load, at)
         if refusal is not None:
             return refusal
@@ -66,7 +66,7 @@ class Admission:
             self._slots(request.priority, at)
             or self._learned(request.priority, load, standing)
             or self._thrash(request.priority, standing)
-            or (self._prefill_debt(load, at) if request.priority is Priority.P2 else None)
+            or (self._prefill_debt(load, at) if request.priority is P2 else None)
             or self._kv_peak(request, load, standing)
             or ADMITTED
         )
@@ -103,7 +103,7 @@ class Admission:
         if self._room(at) > 0:
             return None
         limit = self._box.limits.requests_p2
-        if limit is not None and self._ledger.count(Priority.P2) >= limit:
+        if limit is not None and self._ledger.count(P2) >= limit:
             return Reason.LIMIT
         return Reason.SLOT_RESERVE
 
@@ -140,7 +140,7 @@ class Admission:
     @property
     def below_p0(self) -> int:
         """P1 and P2 in all engines of the box: they drain one pool of RAM."""
-        here = self._ledger.count(Priority.P1) + self._ledger.count(Priority.P2)
+        here = self._ledger.count(P1) + self._ledger.count(P2)
         return here + self._box.requests_elsewhere
 
     def _other_next(self) -> Explanation | None:
@@ -156,7 +156,7 @@ class Admission:
     def _gated(self, at: float) -> Explanation | None:
         """What stops P2 because P0 holds the box, or has just left it."""
         allowed = self.background_allowed(at)
-        resident = self._ledger.count(Priority.P2)
+        resident = self._ledger.count(P2)
         if allowed is None or resident < allowed:
             return None
         held = self._hold.is_held(at)
@@ -170,24 +170,24 @@ class Admission:
 
     def joining(self, load: Load, at: float) -> Explanation | None:
         """What keeps this background request from joining beside P0: its own prompt."""
-        if not self._hold.is_held(at) or self._ageing.is_starved(Priority.P2, at):
+        if not self._hold.is_held(at) or self._ageing.is_starved(P2, at):
             return None
         return self._beside_p0.joining(load)
 
     def _room(self, at: float) -> int:
         ledger, capacity = self._ledger, self._box.capacity.requests
         room = capacity - self._policy.reserve(capacity)[1] - ledger.resident
-        if self._ageing.is_starved(Priority.P2, at):
+        if self._ageing.is_starved(P2, at):
             room = max(room, 1)
         allowed = self.background_allowed(at)
         if allowed is not None:
-            room = min(room, allowed - ledger.count(Priority.P2))
+            room = min(room, allowed - ledger.count(P2))
         room = self._room_beside_p0(room, at)
         limit = self._box.limits.requests_p2
         if limit is not None:
-            is_due = self._ageing.is_starved(Priority.P2, at)
-            places = 0 if is_due else self._places.count(Priority.P2)
-            room = min(room, limit - max(places, ledger.count(Priority.P2)))
+            is_due = self._ageing.is_starved(P2, at)
+            places = 0 if is_due else self._places.count(P2)
+            room = min(room, limit - max(places, ledger.count(P2)))
         if self._guard.requests_allowed is not None:
             room = min(room, self._guard.requests_allowed - self.below_p0)
         return max(room, 1 if ledger.is_idle and not self._hold.is_held(at) else 0)
@@ -197,7 +197,7 @@ class Admission:
         joinable = self._beside_p0.joinable_jobs(at) if self._hold.is_held(at) else None
         if joinable is None:
             return room
-        return min(room, max(joinable, int(self._ageing.is_starved(Priority.P2, at))))
+        return min(room, max(joinable, int(self._ageing.is_starved(P2, at))))
 
     def is_background(self, at: float) -> bool:
         """Whether P0 is away and background work need not come back gradually any more."""
@@ -214,7 +214,7 @@ class Admission:
         if self._hold.is_held(at):
             # Under P0 without end, a starved P2 is let in as a guest: one slot, taken back at the
             # next P0 arrival. It keeps its text, so it gets on, and no P0 finds it in the way.
-            is_due = self._ledger.guest is not None or self._ageing.is_starved(Priority.P2, at)
+            is_due = self._ledger.guest is not None or self._ageing.is_starved(P2, at)
             most = self._beside_p0.tolerated() if has_slack else self._beside_p0.allowed()
             return max(most, 1) if is_due else most
         elapsed = self._back_for_s(at)
@@ -231,7 +231,7 @@ class Admission:
         and the engine's own queue covers the short time until the slot is really free.
         """
         capacity = self._box.capacity.requests
-        is_p0 = priority is Priority.P0
+        is_p0 = priority is P0
         resident = len(self._ledger.running) if is_p0 else self._ledger.resident
         if resident >= capacity:
             return Explanation(Reason.SLOTS_FULL, "requests", resident, capacity)
@@ -243,7 +243,7 @@ class Admission:
             # them is then counted among the slots of the classes from this one on only.
             resident -= sum(self._ledger.count(p) for p in Priority if p < priority)
         if resident + 1 > capacity - kept:
-            knob = "p0_reserved_slots" if priority is Priority.P1 else "p1_reserved_slots"
+            knob = "p0_reserved_slots" if priority is P1 else "p1_reserved_slots"
             return Explanation(Reason.SLOT_RESERVE, knob, resident, capacity - kept)
         return None
 
@@ -263,7 +263,7 @@ class Admission:
                 limit,
                 note=note if parked else None,
             )
-        if limits.tokens is None or priority is Priority.P0:
+        if limits.tokens is None or priority is P0:
             return None
         if self._ledger.final_tokens + load.total_tokens <= limits.tokens:
             return None  # not even if all ended at the same instant
@@ -280,7 +280,7 @@ class Admission:
     def _thrash(self, priority: Priority, standing: Standing) -> Explanation | None:
         """While calls push each other's prefixes out of the cache, nobody new joins."""
         thrash = self._box.thrash
-        is_new = standing in (Standing.NEWCOMER, Standing.SHARING) and priority is not Priority.P0
+        is_new = standing in (Standing.NEWCOMER, Standing.SHARING) and priority is not P0
         if not (thrash.is_on and is_new):
             return None
         return Explanation(Reason.THRASH, "cached_share", thrash.share, thrash.floor)
@@ -288,7 +288,7 @@ class Admission:
     def _taken(self, priority: Priority, standing: Standing) -> int:
         """What counts against the ceiling of a class."""
         running, places = self._ledger.count(priority), self._places
-        if priority is Priority.P0 or standing is Standing.SHARING:
+        if priority is P0 or standing is Standing.SHARING:
             return running
         if standing is Standing.DUE and places.is_any_away(priority):
             return running  # it takes over the place of a session that is away
@@ -324,14 +324,14 @@ class Admission:
         margin = self._forecast.margin(ledger.variance + load.output_variance)
         kv_per_token, saved = self._box.kv_per_token, self.shared_tokens
         margin -= saved
-        if standing in (Standing.NEWCOMER, Standing.SHARING) and priority is not Priority.P0:
+        if standing in (Standing.NEWCOMER, Standing.SHARING) and priority is not P0:
             growth = self._places.growth_tokens(request, load.prompt_tokens)
             margin += kv_per_token * (self._places.parked_tokens + growth)
         if ledger.final_tokens + load.total_tokens + margin <= limit:
             return (
                 None  # it would fit even if all ended at the same instant: no need to look closer
             )
-        if priority is Priority.P0:
+        if priority is P0:
             held = ledger.held_tokens - saved + load.prompt_tokens
             return Explanation(Reason.KV_PEAK, "kv_share_p0", held, limit) if held > limit else None
         peak = ledger.peak_with(_in_flight(load)) + margin

@@ -7,12 +7,12 @@ above it, once; being served starts its clock anew. P0 has no age: it is always 
 from __future__ import annotations
 
 from stoker.core.policy import Policy
-from stoker.core.work import Priority
+from stoker.core.work import P0, P1, P2, Priority
 
 
 class Ageing:
     def __init__(self, policy: Policy) -> None:
-        self._ages = {Priority.P1: policy.age_p1_s, Priority.P2: policy.age_p2_s}
+        self._ages = {P1: policy.age_p1_s, P2: policy.age_p2_s}
         self._wanting_since: dict[Priority, float] = {}
         self._newcomer_started_at: dict[Priority, float] = {}
 
@@ -48,12 +48,12 @@ class Ageing:
 
     def order(self, at: float) -> tuple[Priority, ...]:
         """The classes in the order in which their heads are tried."""
-        p1, p2 = self.is_starved(Priority.P1, at), self.is_starved(Priority.P2, at)
+        p1, p2 = self.is_starved(P1, at), self.is_starved(P2, at)
         if p1:
-            return (Priority.P1, Priority.P0, Priority.P2)
+            return (P1, P0, P2)
         if p2:
-            return (Priority.P0, Priority.P2, Priority.P1)
-        return (Priority.P0, Priority.P1, Priority.P2)
+            return (P0, P2, P1)
+        return (P0, P1, P2)
 
     def next_change(self, at: float) -> float | None:
         """When the next class becomes starved."""

@@ -18,7 +18,7 @@ from stoker.core.policy import Policy
 from stoker.core.reasons import Explanation, Reason
 from stoker.core.resuming import Resuming
 from stoker.core.service_curve import ServiceCurve
-from stoker.core.work import Priority
+from stoker.core.work import P1
 
 ON_ANOTHER_ENGINE = "on another engine of this box"
 
@@ -72,7 +72,7 @@ class BesideP0:
         if self.hold.is_elsewhere:
             return 0  # what work here costs P0 there, no curve tells
         # Those who are not background decode in the same step; one more P0 may come any moment.
-        others = self.hold.requests + spare + self._ledger.count(Priority.P1)
+        others = self.hold.requests + spare + self._ledger.count(P1)
         most = (service.batch_max(policy.p0_itl_target_s) or 0) - others
         if self.hold.has_lease:
             most = min(most, max(self._at_pace(others), self._in_pause()))
@@ -92,7 +92,7 @@ class BesideP0:
         if not self._is_paused:
             return 0
         limit_s = (self._policy.p0_lease_slowdown - 1.0) * self._question_s / _STEPS_FELT
-        return (self._service.batch_max(limit_s) or 0) - self._ledger.count(Priority.P1)
+        return (self._service.batch_max(limit_s) or 0) - self._ledger.count(P1)
 
     @property
     def _is_paused(self) -> bool:

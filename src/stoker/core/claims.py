@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from stoker.core.fair_share import FairShare
 from stoker.core.queues import ClassQueues
-from stoker.core.work import Priority
+from stoker.core.work import P2
 
 CLAIM_BATCH_MAX = 16
 """Rows claimed at a time: enough to keep any engine fed, few enough to give back at once."""
@@ -67,7 +67,7 @@ class Claims:
         """How many to claim now of whom, given the room and the jobs that wait here already;
         `None` stands for whoever is the oldest.
         """
-        pending = queues.count(Priority.P2) + self.coming
+        pending = queues.count(P2) + self.coming
         count = max(0, min(room - pending, self.available, CLAIM_BATCH_MAX - pending))
         if not (self.tenants and self._fair.has_rivals):
             self.coming += count
@@ -91,10 +91,10 @@ class Claims:
         """The tenant whose turn it is, if all it has are jobs in the store, while requests of
         others wait here: they would take every slot before there is room to claim.
         """
-        if not (self.tenants and self._fair.has_rivals and queues.count(Priority.P2)):
+        if not (self.tenants and self._fair.has_rivals and queues.count(P2)):
             return None
         first = self._fair.first(self._fair.tenants)
-        is_here = queues.count_of(Priority.P2, first) or first in self._coming_of
+        is_here = queues.count_of(P2, first) or first in self._coming_of
         return first if first in self.tenants and not is_here else None
 
     def ask_ahead(self, tenant: str) -> None:
@@ -103,7 +103,7 @@ class Claims:
 
     def _cost_ahead(self, tenant: str, queues: ClassQueues) -> float:
         """What it will be charged for jobs that are on their way, or wait here."""
-        count = queues.count_of(Priority.P2, tenant) + self._coming_of.get(tenant, 0)
+        count = queues.count_of(P2, tenant) + self._coming_of.get(tenant, 0)
         return count * self._fair.usual_cost(tenant)
 
     def _note_asked(self, tenant: str) -> None:

@@ -13,7 +13,7 @@ from stoker.core.queues import Waiting
 from stoker.core.reasons import Explanation, Reason
 from stoker.core.refusing import reject
 from stoker.core.state import State
-from stoker.core.work import Priority
+from stoker.core.work import P0, P1, P2
 
 _RAMP_STEPS = 12
 _OWN_AFFAIR = ("limit_requests_p1", "cached_share")
@@ -43,7 +43,7 @@ class Decisions:
         state = self._state
         for waiting, refusal in state.waits.due(state.queues, state.box, at):
             order.take_out(state, waiting.request.id, at)
-            if waiting.request.priority is Priority.P0:
+            if waiting.request.priority is P0:
                 state.hold.leave(waiting.request.id, at)
             yield reject(state, waiting.request, refusal, at, cause)
 
@@ -54,7 +54,7 @@ class Decisions:
         from under it; only a ceiling of its own does not.
         """
         state = self._state
-        lowest = Priority.P2
+        lowest = P2
         for priority in state.ageing.order(at):
             waiting = order.head(state, priority, at)
             if waiting is None or waiting.is_leaving or priority > lowest:
@@ -76,13 +76,13 @@ class Decisions:
         )
         order.start(state, waiting, at)
         wants_more = state.queues.count(request.priority) > 0 or (
-            request.priority is Priority.P2 and state.claims.available > 0
+            request.priority is P2 and state.claims.available > 0
         )
         is_guest = state.hold.is_held(at) and state.ageing.is_starved(request.priority, at)
         state.ageing.serve(request.priority, at, wants_more=wants_more)
         state.ledger.add(Running(request, waiting.load, at))
         state.p2_order.start(request, waiting.load)
-        if is_guest and request.priority is Priority.P2:
+        if is_guest and request.priority is P2:
             state.ledger.guest = request.id
         state.admissions[request.priority, Reason.ADMITTED] += 1
         return Dispatch(request.id, cause)
@@ -110,7 +110,7 @@ class Decisions:
         state = self._state
         if state.claims.available <= 0 or state.box.is_draining:
             return []
-        is_starved = state.ageing.is_starved(Priority.P2, at)
+        is_starved = state.ageing.is_starved(P2, at)
         if self._higher_class_waits() and not is_starved:
             return []
         room = state.admission.background_room(at)
@@ -137,16 +137,16 @@ class Decisions:
 
     def _higher_class_waits(self) -> bool:
         state = self._state
-        return bool(state.queues.count(Priority.P0) or state.queues.count(Priority.P1))
+        return bool(state.queues.count(P0) or state.queues.count(P1))
 
     def _note_bounds(self, at: float) -> None:
         """Remember, for the optimizer, what keeps the next one of each bulk class out."""
         state = self._state
-        for priority in (Priority.P1, Priority.P2):
+        for priority in (P1, P2):
             queues = state.queues
             head = queues.first_newcomer(priority) or queues.first_turn(priority)
             bound = None if head is None else head.seen or Reason.QUEUED
-            if head is None and priority is Priority.P2 and state.claims.available > 0:
+            if head is None and priority is P2 and state.claims.available > 0:
                 bound = state.admission.background_bound(at)
             state.meter.bound[priority] = bound
 
@@ -162,7 +162,7 @@ class Decisions:
         """While background work returns, look again a dozen times over the ramp."""
         state = self._state
         released_at = state.hold.released_at(at)
-        if released_at is None or not (state.claims.available or state.queues.count(Priority.P2)):
+        if released_at is None or not (state.claims.available or state.queues.count(P2)):
             return None
         end = max(released_at, state.box.changed_at) + state.policy.ramp_s
         step = state.policy.ramp_s / _RAMP_STEPS

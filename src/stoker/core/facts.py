@@ -42,7 +42,7 @@ from stoker.core.queues import Waiting
 from stoker.core.reasons import Explanation, Reason
 from stoker.core.refusing import reject
 from stoker.core.state import State
-from stoker.core.work import Outcome, Priority, Request
+from stoker.core.work import P0, P2, Outcome, Request
 
 
 class Facts:
@@ -168,7 +168,7 @@ class Facts:
         state.tenants.meet((request.tenant,))
         state.ageing.want(request.priority, at)
         state.waits.start(request, at, state.box)
-        if request.priority is Priority.P0:
+        if request.priority is P0:
             self._giving_way.owe(is_strict=not state.hold.is_held(at))
             state.hold.enter(request.id, at)
             state.ledger.guest = None  # whoever was let in by age gives way now
@@ -195,7 +195,7 @@ class Facts:
         request = waiting.request if waiting else running.request if running else None
         if request is None:
             return  # it was rejected; leaving is the shell's own clean-up
-        if request.priority is Priority.P0:
+        if request.priority is P0:
             state.hold.leave(id, at)
         state.waits.note_left(request.priority, at, is_served=event.outcome is Outcome.FINISHED)
         state.outcomes[request.priority, event.outcome.value] += 1
@@ -207,12 +207,12 @@ class Facts:
             order.give_turn(state, state.places.end(request, _tokens_left(running, event), at))
             state.p2_order.end(id)
             state.learning.left(running, event)
-            if request.priority is Priority.P0 and event.usage is not None:
+            if request.priority is P0 and event.usage is not None:
                 cached = event.usage.cached_tokens or 0
                 state.beside_p0.note_question(event.usage.prompt_tokens - cached)
             if event.outcome not in (Outcome.FINISHED, Outcome.FAILED):
                 state.ledger.depart(id, at, state.box.abort_grace_s)
-        if not state.queues.count(request.priority) and request.priority is not Priority.P2:
+        if not state.queues.count(request.priority) and request.priority is not P2:
             state.ageing.rest(request.priority)
 
     def _first_token(self, event: FirstToken) -> None:
@@ -277,9 +277,9 @@ class Facts:
         else:
             state.claims.answered(event.asked, event.claimed, event.tenant)
         if state.claims.available > 0:
-            state.ageing.want(Priority.P2, event.at)
-        elif not state.queues.count(Priority.P2):
-            state.ageing.rest(Priority.P2)
+            state.ageing.want(P2, event.at)
+        elif not state.queues.count(P2):
+            state.ageing.rest(P2)
 
 
 def _taken(running: Running, event: Left) -> tuple[int, int]:

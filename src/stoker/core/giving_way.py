@@ -12,7 +12,7 @@ from stoker.core import order, shedding
 from stoker.core.actions import Preempt
 from stoker.core.reasons import Reason
 from stoker.core.state import State
-from stoker.core.work import Priority, RequestId
+from stoker.core.work import P0, P2, RequestId
 
 
 class GivingWay:
@@ -43,11 +43,11 @@ class GivingWay:
     def _needed_by_p0(self, at: float) -> int:
         """Slots that waiting P0 requests lack; one at a time while a prompt lacks KV cache."""
         state, ledger = self._state, self._state.ledger
-        head = order.head(state, Priority.P0, at)
+        head = order.head(state, P0, at)
         if head is not None and head.seen is Reason.KV_PEAK and not ledger.leaving_p2:
             return 1
         slots_free = state.box.capacity.requests - len(ledger.running)
-        return state.queues.count(Priority.P0) - slots_free - ledger.leaving_p2
+        return state.queues.count(P0) - slots_free - ledger.leaving_p2
 
     def _unread_in_the_way(self) -> int:
         """Background prompts being read, if P0 would feel it: taken back, they lose no output."""
@@ -69,20 +69,20 @@ class GivingWay:
     def send_back_waiting_jobs(self, cause: str) -> Iterator[Preempt]:
         """Jobs that were claimed and have not started."""
         state = self._state
-        for waiting in state.queues.of_class(Priority.P2):
+        for waiting in state.queues.of_class(P2):
             if waiting.request.job_id is not None and not waiting.is_leaving:
                 waiting.is_leaving = True
                 yield Preempt(waiting.request.id, cause)
 
     def _send_back_who_cannot_join(self, at: float, cause: str) -> Iterator[Preempt]:
         state = self._state
-        head = order.head(state, Priority.P2, at)
+        head = order.head(state, P2, at)
         if head is None or head.is_leaving:
             return
         has_room = state.ledger.staying_p2 < (state.admission.background_allowed(at) or 0)
         if has_room and state.admission.joining(head.load, at) is None:
             return
-        for waiting in state.queues.of_class(Priority.P2) if not has_room else ():
+        for waiting in state.queues.of_class(P2) if not has_room else ():
             state.resuming.sent_back(waiting.request, waiting.load, at)
         if has_room:
             state.resuming.misled(at)

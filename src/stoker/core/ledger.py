@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from stoker.core.envelope import Envelope
 from stoker.core.load import InFlight, Load
-from stoker.core.work import Priority, Request, RequestId
+from stoker.core.work import P2, Priority, Request, RequestId
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +94,7 @@ class Ledger:
 
     @property
     def staying_p2(self) -> int:
-        return self._counts[Priority.P2] - self._leaving_p2
+        return self._counts[P2] - self._leaving_p2
 
     @property
     def leaving_p2(self) -> int:
@@ -129,7 +129,7 @@ class Ledger:
         self._peaks.clear()
         if self._envelope is not None:
             self._envelope.add(running.in_flight)
-        if request.priority is Priority.P2:
+        if request.priority is P2:
             self.unread_p2_tokens += load.unread_tokens
 
     def note_first_token(self, running: Running, at: float) -> None:
@@ -142,7 +142,7 @@ class Ledger:
                 at - running.dispatched_at, others, self.decoding, self.prompts_read
             )
             self.decoding += 1
-            if running.request.priority is Priority.P2:
+            if running.request.priority is P2:
                 self.unread_p2_tokens -= running.load.unread_tokens
 
     def note_progress(self, running: Running, tokens: int, mean: float, variance: float) -> None:
@@ -159,7 +159,7 @@ class Ledger:
     def note_leaving(self, running: Running) -> None:
         if not running.is_leaving:
             running.is_leaving = True
-            if running.request.priority is Priority.P2:
+            if running.request.priority is P2:
                 self._leaving_p2 += 1
 
     def remove(self, id: RequestId) -> Running | None:
@@ -177,7 +177,7 @@ class Ledger:
         self.variance = max(0.0, self.variance - running.remaining_variance)
         if not self.running:  # no drift of float sums across idle moments
             self.final_tokens = self.variance = 0.0
-        is_p2 = running.request.priority is Priority.P2
+        is_p2 = running.request.priority is P2
         if running.first_token_at is not None:
             self.decoding -= 1
         elif is_p2:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from stoker.core.places import Standing
 from stoker.core.queues import Waiting
 from stoker.core.state import State
-from stoker.core.work import Priority, RequestId
+from stoker.core.work import P1, P2, Priority, RequestId
 
 
 def head(state: State, priority: Priority, at: float) -> Waiting | None:
@@ -35,7 +35,7 @@ def next_due(state: State, at: float) -> float | None:
     if not (state.places.has_sessions or state.box.thrash.is_on):
         return None  # then nothing hangs on it
     times = []
-    for priority in (Priority.P1, Priority.P2):
+    for priority in (P1, P2):
         newcomer = state.queues.first_newcomer(priority)
         due_at = None if newcomer is None else _due_at(state, newcomer)
         if due_at is not None and due_at > at:

@@ -15,7 +15,7 @@ from enum import Enum
 from typing import Final
 
 from stoker.core.load import Load
-from stoker.core.work import Priority, Request, RequestId
+from stoker.core.work import P2, Request, RequestId
 
 BY_AGE_S: Final = 60.0
 PROMPT_HEAVY_RATIO: Final = 10.0
@@ -80,7 +80,7 @@ class P2Order:
 
     def start(self, request: Request, load: Load) -> None:
         """A background request runs now."""
-        if request.priority is not Priority.P2:
+        if request.priority is not P2:
             return
         shape = shape_of(load)
         self._running[request.id] = shape

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from stoker.core.tool_time import ToolTime
-from stoker.core.work import Priority, Request, RequestId
+from stoker.core.work import P0, P1, P2, Priority, Request, RequestId
 
 REMEMBERED_MAX = 4096
 """Sessions without a place whose last turn is remembered, so that long tool times are learned."""
@@ -108,7 +108,7 @@ class Places:
     def has_sessions(self) -> bool:
         """Whether any session has a place; if not, every request is a newcomer like another."""
         # Asked several times an event, and P0 never has one.
-        return bool(self._classes[Priority.P1].sessions or self._classes[Priority.P2].sessions)
+        return bool(self._classes[P1].sessions or self._classes[P2].sessions)
 
     @property
     def counts(self) -> Sequence[int]:
@@ -358,6 +358,6 @@ class Places:
 
 def _key(request: Request) -> SessionKey | None:
     """P0 needs no place, and a job's turns wait in the store."""
-    if not request.session or request.priority is Priority.P0 or request.job_id is not None:
+    if not request.session or request.priority is P0 or request.job_id is not None:
         return None
     return request.priority, request.tenant, request.session

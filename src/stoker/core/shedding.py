@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 
 from stoker.core.ledger import Ledger, Running
 from stoker.core.resuming import Resuming
-from stoker.core.work import Priority, RequestId
+from stoker.core.work import P2, RequestId
 
 
 def victims(
@@ -49,7 +49,7 @@ def _candidates(
     """Those that may be taken back: a job is not preempted twice within the pause."""
     for running in ledger.running.values():
         request = running.request
-        if request.priority is not Priority.P2 or not request.preemptible or running.is_leaving:
+        if request.priority is not P2 or not request.preemptible or running.is_leaving:
             continue
         if preempted_at.get(request.id, last_allowed) <= last_allowed:
             yield running

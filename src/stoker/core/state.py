@@ -32,7 +32,7 @@ from stoker.core.story import Stories
 from stoker.core.tenants import Tenants
 from stoker.core.waits import Waits
 from stoker.core.window import WindowMeter
-from stoker.core.work import Priority, RequestId
+from stoker.core.work import P2, Priority, RequestId
 
 
 class State:
@@ -66,7 +66,7 @@ class State:
             self.meter,
         )
         self.stories = Stories()
-        self.claims = Claims(self.fair.of(Priority.P2))
+        self.claims = Claims(self.fair.of(P2))
         self.p2_order = P2Order()
         self.sharing = Sharing()
         self.places = Places(policy.session_ttl_max_s)

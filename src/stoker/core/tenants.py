@@ -12,7 +12,7 @@ from typing import Final
 
 from stoker.core.ledger import Running
 from stoker.core.queues import ClassQueues
-from stoker.core.work import Priority
+from stoker.core.work import P2, Priority
 
 SHOWN_MAX: Final = 32
 OTHERS: Final = "(others)"
@@ -64,7 +64,7 @@ class Tenants:
         runs = Counter((one.request.priority, self._name(one.request.tenant)) for one in running)
         stored: Counter[Place] = Counter()
         for tenant, count in jobs.items():
-            stored[Priority.P2, self._name(tenant)] += count
+            stored[P2, self._name(tenant)] += count
         return {
             place: TenantView(
                 waiting[place],

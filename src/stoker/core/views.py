@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from stoker.core import order
 from stoker.core.reasons import Explanation, Reason
 from stoker.core.snapshot import ClassView, Prediction, Snapshot, Story
-from stoker.core.work import Priority, RequestId
+from stoker.core.work import P1, P2, Priority, RequestId
 
 if TYPE_CHECKING:
     from stoker.core.queues import Waiting
@@ -99,7 +99,7 @@ def why_background_waits(state: State, at: float) -> Explanation:
     explanation = state.admission.background(at)
     if explanation is not None:
         return explanation
-    head = order.head(state, Priority.P2, at)
+    head = order.head(state, P2, at)
     if head is not None:
         return _check(state, head, at)
     if state.admission.background_room(at) <= 0:
@@ -112,7 +112,7 @@ def why_background_waits(state: State, at: float) -> Explanation:
 
 def waits_for_ram(state: State, at: float) -> bool:
     """Whether P1, P2 or a job in the store could start here but for the host's RAM."""
-    for priority in (Priority.P1, Priority.P2):
+    for priority in (P1, P2):
         head = order.head(state, priority, at)
         if head is not None and _check(state, head, at).reason is Reason.HOST_RAM_FLOOR:
             return True

@@ -13,7 +13,7 @@ from stoker.core.box import Box
 from stoker.core.policy import Policy
 from stoker.core.queues import ClassQueues, Waiting
 from stoker.core.reasons import Explanation, Reason
-from stoker.core.work import Priority, Request, RequestId
+from stoker.core.work import P0, Priority, Request, RequestId
 
 RETRY_AFTER_MIN_S = 1.0
 RETRY_AFTER_MAX_S = 120.0
@@ -81,7 +81,7 @@ class Waits:
             return request.deadline_at
         own = request.deadline_at
         limit = self._policy.wait_max_p0_s
-        if request.priority is not Priority.P0:
+        if request.priority is not P0:
             limit = self._policy.wait_max_p1_s
         return since + limit if own is None else min(own, since + limit)
 
@@ -92,7 +92,7 @@ class Waits:
             knob = (
                 "deadline"
                 if deadline == request.deadline_at
-                else ("wait_max_p0_s" if request.priority is Priority.P0 else "wait_max_p1_s")
+                else ("wait_max_p0_s" if request.priority is P0 else "wait_max_p1_s")
             )
             return Explanation(
                 Reason.QUEUE_TIMEOUT, knob, at - waiting.since, deadline - waiting.since

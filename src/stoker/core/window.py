@@ -15,7 +15,7 @@ from stoker.core.ledger import Running
 from stoker.core.limits import Capacity, Limits
 from stoker.core.reasons import Reason
 from stoker.core.service_snapshot import ServiceSnapshot
-from stoker.core.work import Outcome, Priority
+from stoker.core.work import P0, Outcome, Priority
 
 _SESSIONS_MAX = 4096
 
@@ -171,7 +171,7 @@ class WindowMeter:
             self.note_output(request.priority, output_tokens - running.tokens_seen)
         elif event.outcome is not Outcome.PREEMPTED:
             return
-        if request.priority is not Priority.P0:
+        if request.priority is not P0:
             tokens = output_tokens + self._new_prompt_tokens(running)
             exposure = Exposure(running.dispatched_at, event.at, tokens)
             self._sums[request.priority].exposures.append(exposure)
