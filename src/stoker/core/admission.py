@@ -205,8 +205,7 @@ class Admission:
 
     def _back_for_s(self, at: float) -> float:
         """For how long the box has been free for background work, while P0 does not hold it."""
-        released_at = self._hold.released_at(at) or float("-inf")
-        return at - max(released_at, self._box.changed_at, self._guard.eased_at)
+        return at - max(self._hold.released_at, self._box.changed_at, self._guard.eased_at)
 
     def background_allowed(self, at: float, *, has_slack: bool = False) -> int | None:
         """P2 requests that P0's presence, or the ramp after it, allows; `None` = no bound."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 from stoker.core import order
@@ -158,12 +159,14 @@ class Decisions:
         state.admissions[waiting.request.priority, explanation.reason] += 1
         state.stories.waits(waiting.request.id, at, explanation)
 
-    def next_ramp_step(self, at: float) -> float | None:
-        """While background work returns, look again a dozen times over the ramp."""
+    def next_ramp_step(self, at: float) -> float:
+        """While background work returns, look again a dozen times over the ramp; infinity for
+        never."""
         state = self._state
-        released_at = state.hold.released_at(at)
-        if released_at is None or not (state.claims.available or state.queues.count(P2)):
-            return None
-        end = max(released_at, state.box.changed_at) + state.policy.ramp_s
-        step = state.policy.ramp_s / _RAMP_STEPS
-        return min(end, at + step) if at < end and step > 0 else None
+        ramp_s = state.policy.ramp_s
+        end = max(state.hold.released_at, state.box.changed_at) + ramp_s
+        if at >= end or state.hold.is_held(at):
+            return math.inf
+        if not (state.claims.available or state.queues.count(P2)):
+            return math.inf
+        return min(end, at + ramp_s / _RAMP_STEPS)

@@ -7,6 +7,8 @@ Owns that question alone; what follows from the answer (stop admission, shed, ra
 
 from __future__ import annotations
 
+import math
+
 from stoker.core.gaps import Gaps
 from stoker.core.work import LeaseId, RequestId
 
@@ -73,11 +75,12 @@ class P0Hold:
             self._until = max(self._until, at)
 
     def is_held(self, at: float) -> bool:
-        return self.is_elsewhere or self.is_held_here(at)
+        # Asked several times an event.
+        return at < self._until or bool(self._requests) or bool(self._leases) or self.is_elsewhere
 
     def is_held_here(self, at: float) -> bool:
         """Whether it would be held if this were the only engine."""
-        return bool(self._requests) or bool(self._leases) or at < self._until
+        return at < self._until or bool(self._requests) or bool(self._leases)
 
     @property
     def requests(self) -> int:
@@ -92,13 +95,12 @@ class P0Hold:
     def leases(self) -> dict[LeaseId, float]:
         return dict(self._leases)
 
-    def released_at(self, at: float) -> float | None:
-        """Since when the box has been free of P0; `None` while it is held."""
-        return None if self.is_held(at) else self._until
+    @property
+    def released_at(self) -> float:
+        """Since when the box has been free of P0, while it is not held."""
+        return self._until
 
-    def next_change(self, at: float) -> float | None:
-        """When this may change by time alone."""
-        first = min(self._leases.values(), default=None)
-        if self._until > at and (first is None or self._until < first):
-            return self._until
-        return first
+    def next_change(self, at: float) -> float:
+        """When this may change by time alone; infinity for never."""
+        first = min(self._leases.values()) if self._leases else math.inf
+        return self._until if at < self._until < first else first

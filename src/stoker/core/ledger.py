@@ -7,16 +7,17 @@ or 50 to 200 ms) and only correct it. Admission from polled gauges alone oversho
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from stoker.core.envelope import Envelope
 from stoker.core.load import InFlight, Load
 from stoker.core.work import P2, Priority, Request, RequestId
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(NamedTuple):
     """How the engine read one prompt: what the service curve learns prefill from."""
 
     seconds: float
@@ -206,8 +207,11 @@ class Ledger:
             if until <= at:
                 del self._departing[id]
 
-    def next_departure(self) -> float | None:
-        return min([until for _, until in self._departing.values()], default=None)
+    def next_departure(self) -> float:
+        """When the next slot that we gave up counts as free; infinity for never."""
+        if not self._departing:
+            return math.inf
+        return min(until for _, until in self._departing.values())
 
     def in_flight(self) -> list[InFlight]:
         return [one.in_flight for one in self.running.values()]

@@ -7,15 +7,20 @@ whose tenant has fewer places than others.
 
 from __future__ import annotations
 
+import math
+
 from stoker.core.places import Standing
 from stoker.core.queues import Waiting
 from stoker.core.state import State
-from stoker.core.work import P1, P2, Priority, RequestId
+from stoker.core.work import P0, P1, P2, Priority, RequestId
 
 
 def head(state: State, priority: Priority, at: float) -> Waiting | None:
     """The one of its class that is tried next."""
-    turn, newcomer = state.queues.first_turn(priority), state.queues.first_newcomer(priority)
+    queues = state.queues
+    if not queues.count(priority):
+        return None
+    turn, newcomer = queues.first_turn(priority), queues.first_newcomer(priority)
     if turn is None or (newcomer is not None and _is_due(state, newcomer, at)):
         return newcomer
     return turn
@@ -30,17 +35,17 @@ def standing(state: State, waiting: Waiting, at: float) -> Standing:
     return Standing.DUE if is_due else found
 
 
-def next_due(state: State, at: float) -> float | None:
-    """When the next newcomer will have waited its age."""
+def next_due(state: State, at: float) -> float:
+    """When the next newcomer will have waited its age; infinity for never."""
     if not (state.places.has_sessions or state.box.thrash.is_on):
-        return None  # then nothing hangs on it
-    times = []
+        return math.inf  # then nothing hangs on it
+    first = math.inf
     for priority in (P1, P2):
         newcomer = state.queues.first_newcomer(priority)
-        due_at = None if newcomer is None else _due_at(state, newcomer)
-        if due_at is not None and due_at > at:
-            times.append(due_at)
-    return min(times, default=None)
+        due_at = math.inf if newcomer is None else _due_at(state, newcomer)
+        if at < due_at < first:
+            first = due_at
+    return first
 
 
 def put_in(state: State, waiting: Waiting, at: float) -> None:
@@ -79,9 +84,10 @@ def give_turn(state: State, id: RequestId | None) -> None:
 
 
 def _is_due(state: State, waiting: Waiting, at: float) -> bool:
-    due_at = _due_at(state, waiting)
-    return due_at is not None and (at >= due_at or state.places.is_short(waiting.request))
+    if waiting.request.priority is P0:
+        return False  # it has no age
+    return at >= _due_at(state, waiting) or state.places.is_short(waiting.request)
 
 
-def _due_at(state: State, waiting: Waiting) -> float | None:
+def _due_at(state: State, waiting: Waiting) -> float:
     return state.ageing.newcomer_due_at(waiting.request.priority, waiting.since)

@@ -8,6 +8,7 @@ usually takes. Owns places and that time; what a place is good for is decided in
 from __future__ import annotations
 
 import heapq
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
@@ -278,17 +279,18 @@ class Places:
 
     def expire(self, at: float) -> None:
         """Close the places of sessions that have not come back in time."""
-        while (until := self.next_expiry()) is not None and until <= at:
+        while self.next_expiry() <= at:
             self._close(heapq.heappop(self._expiries)[1])
 
-    def next_expiry(self) -> float | None:
+    def next_expiry(self) -> float:
+        """When the next place is closed; infinity for never."""
         while self._expiries:
             until, key = self._expiries[0]
             place = self._classes[key[0]].sessions.get(key)
             if place is not None and place.until == until:
                 return until
             heapq.heappop(self._expiries)
-        return None
+        return math.inf
 
     # ------------------------------------------------------------------ helpers
 

@@ -5,8 +5,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
+from typing import NamedTuple
 
 
 class Reason(Enum):
@@ -60,10 +60,15 @@ class Reason(Enum):
     DRAINING = "draining"
     """... this process is shutting down."""
 
+    # Members are compared by identity; the inherited hash, of the name, is Python code.
+    __hash__ = object.__hash__
 
-@dataclass(frozen=True, slots=True)
-class Explanation:
-    """One answer to *why*: the reason, the knob behind it, what was measured against what limit."""
+
+class Explanation(NamedTuple):
+    """One answer to *why*: the reason, the knob behind it, what was measured against what limit.
+
+    A tuple, because one is made at nearly every event, and few are ever read.
+    """
 
     reason: Reason
     knob: str | None = None

@@ -13,6 +13,8 @@ waiting), `claims` (jobs on their way from the store), `p2_order` (which jobs to
 
 from __future__ import annotations
 
+import math
+
 from stoker.core import order, views
 from stoker.core.actions import Action
 from stoker.core.decisions import Decisions
@@ -56,17 +58,17 @@ class Scheduler:
     def next_deadline(self, at: float) -> float | None:
         """Wake me then with `DeadlineReached`, if nothing else happens before."""
         state = self.state
-        wants_more = state.queues or state.claims.available
-        times = (
+        wants_more = state.claims.available or state.queues
+        first = min(
             state.hold.next_change(at),
-            state.waits.next(),
+            state.waits.next_due(),
             state.ledger.next_departure(),
             state.places.next_expiry(),
             order.next_due(state, at),
-            state.ageing.next_change(at) if wants_more else None,
+            state.ageing.next_change(at) if wants_more else math.inf,
             self._decisions.next_ramp_step(at),
         )
-        return min([time for time in times if time is not None], default=None)
+        return first if first < math.inf else None
 
     def close_window(self, at: float) -> Window:
         """What has happened since the last call, for the optimizer."""

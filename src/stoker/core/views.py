@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from stoker.core import order
@@ -142,8 +141,10 @@ def _why_waiting(state: State, waiting: Waiting, position: int, at: float) -> Ex
         if explanation.reason is Reason.ADMITTED:
             return Explanation(Reason.QUEUED, note="a higher class is before it")
         return explanation
-    return replace(
-        Explanation(Reason.QUEUED, "position", measured=max(1, position)),
+    return Explanation(
+        Reason.QUEUED,
+        "position",
+        measured=max(1, position),
         note=f"the first waits because {explanation.message}",
     )
 

@@ -7,6 +7,7 @@ engine is down) and the estimate behind `Retry-After`.
 from __future__ import annotations
 
 import heapq
+import math
 from collections.abc import Iterator
 
 from stoker.core.box import Box
@@ -52,8 +53,9 @@ class Waits:
             if waiting is not None and refusal is not None:
                 yield waiting, refusal
 
-    def next(self) -> float | None:
-        return self._due[0][0] if self._due else None
+    def next_due(self) -> float:
+        """When the next deadline is reached; infinity for never."""
+        return self._due[0][0] if self._due else math.inf
 
     def note_left(self, priority: Priority, at: float, *, is_served: bool) -> None:
         """Learn the mean time between completions of a class."""
