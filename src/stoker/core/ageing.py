@@ -11,7 +11,6 @@ import math
 from stoker.core.policy import Policy
 from stoker.core.work import P0, P1, P2, Priority
 
-
 _NEVER = math.inf
 
 

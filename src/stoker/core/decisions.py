@@ -11,10 +11,10 @@ from stoker.core.giving_way import GivingWay
 from stoker.core.ledger import Running
 from stoker.core.load import Load
 from stoker.core.queues import Waiting
-from stoker.core.reasons import Explanation, Reason
+from stoker.core.reasons import ADMITTED, Explanation, Reason
 from stoker.core.refusing import reject
 from stoker.core.state import State
-from stoker.core.work import P0, P1, P2
+from stoker.core.work import P0, P1, P2, Priority
 
 _RAMP_STEPS = 12
 _OWN_AFFAIR = ("limit_requests_p1", "cached_share")
@@ -28,14 +28,17 @@ class Decisions:
 
     def decide(self, at: float, cause: str) -> list[Action]:
         state = self._state
-        actions: list[Action] = list(self._give_up(at, cause))
+        actions: list[Action] = []
+        if state.waits.is_due(at):
+            actions += self._give_up(at, cause)
         if not state.hold.is_held(at):
             self._giving_way.is_over()
         elif state.box.is_engine_up:
             actions += self._giving_way.make_way(at, cause)
         while (waiting := self._next(at)) is not None:
             actions.append(self._dispatch(waiting, at, cause))
-        actions += self._claim(at, cause)
+        if state.claims.available > 0:
+            actions += self._claim(at, cause)
         self._note_bounds(at)
         return actions
 
@@ -55,14 +58,20 @@ class Decisions:
         from under it; only a ceiling of its own does not.
         """
         state = self._state
+        if not state.queues:
+            return None
         lowest = P2
         for priority in state.ageing.order(at):
+            if priority > lowest:
+                continue
             waiting = order.head(state, priority, at)
-            if waiting is None or waiting.is_leaving or priority > lowest:
+            if waiting is None or waiting.is_leaving:
                 continue
             standing = order.standing(state, waiting, at)
-            explanation = state.admission.check(waiting.request, waiting.load, at, standing)
-            if explanation.reason is Reason.ADMITTED:
+            explanation = state.admission.check(
+                waiting.request, waiting.load, at, standing, before=waiting.told
+            )
+            if explanation is ADMITTED:
                 return waiting
             self._note_blocked(waiting, explanation, at)
             if explanation.knob not in _OWN_AFFAIR:
@@ -93,7 +102,7 @@ class Decisions:
         state = self._state
         ledger, box = state.ledger, state.box
         final = ledger.final_tokens + load.total_tokens
-        inputs = {
+        inputs: dict[str, object] = {
             "running": len(ledger.running),
             "departing": ledger.departing,
             "slots": box.capacity.requests,
@@ -101,18 +110,19 @@ class Decisions:
             "kv_forecast_tokens": round(
                 final + state.forecast.margin(ledger.variance + load.output_variance)
             ),
-            "kv_tokens": box.capacity.kv_tokens,
-            "ram_available_bytes": box.host.ram_available_bytes,
         }
-        return {name: value for name, value in inputs.items() if value is not None}
+        if box.capacity.kv_tokens is not None:
+            inputs["kv_tokens"] = box.capacity.kv_tokens
+        if box.host.ram_available_bytes is not None:
+            inputs["ram_available_bytes"] = box.host.ram_available_bytes
+        return inputs
 
     def _claim(self, at: float, cause: str) -> list[Action]:
         """Ask for jobs only when they could start: there is no second queue to keep in step."""
         state = self._state
-        if state.claims.available <= 0 or state.box.is_draining:
+        if state.box.is_draining:
             return []
-        is_starved = state.ageing.is_starved(P2, at)
-        if self._higher_class_waits() and not is_starved:
+        if self._higher_class_waits() and not state.ageing.is_starved(P2, at):
             return []
         room = state.admission.background_room(at)
         asked = state.claims.ask(room, state.queues)
@@ -143,19 +153,24 @@ class Decisions:
     def _note_bounds(self, at: float) -> None:
         """Remember, for the optimizer, what keeps the next one of each bulk class out."""
         state = self._state
-        for priority in (P1, P2):
-            queues = state.queues
-            head = queues.first_newcomer(priority) or queues.first_turn(priority)
-            bound = None if head is None else head.seen or Reason.QUEUED
-            if head is None and priority is P2 and state.claims.available > 0:
-                bound = state.admission.background_bound(at)
-            state.meter.bound[priority] = bound
+        bound = state.meter.bound
+        bound[P1], bound[P2] = self._bound(P1), self._bound(P2)
+        if bound[P2] is None and state.claims.available > 0:
+            bound[P2] = state.admission.background_bound(at)
+
+    def _bound(self, priority: Priority) -> Reason | None:
+        queues = self._state.queues
+        if not queues.count(priority):
+            return None
+        head = queues.first_newcomer(priority) or queues.first_turn(priority)
+        return None if head is None else head.seen or Reason.QUEUED
 
     def _note_blocked(self, waiting: Waiting, explanation: Explanation, at: float) -> None:
         state = self._state
-        if waiting.seen is explanation.reason:
+        told = waiting.told
+        if told is not None and told.reason is explanation.reason:
             return
-        waiting.seen = explanation.reason
+        waiting.told = explanation
         state.admissions[waiting.request.priority, explanation.reason] += 1
         state.stories.waits(waiting.request.id, at, explanation)
 

@@ -52,13 +52,15 @@ class Envelope:
     too high (ADR 0006). Where lengths are certain the halves coincide and the formula is as above.
     """
 
-    __slots__ = ("_ends", "_helds")
+    __slots__ = ("_ends", "_helds", "_top")
 
     def __init__(self, in_flight: Iterable[InFlight] = ()) -> None:
         halves = sorted(half for one in in_flight for half in _halves(one))
         self._ends = [end for end, _ in halves]
         """What remains of each half, negated: ascending, and so from the longest."""
         self._helds = [held for _, held in halves]
+        self._top = len(halves)
+        """Which of them is about to end when the peak is reached; a guess until it was asked."""
 
     def add(self, one: InFlight) -> None:
         for end, held in _halves(one):
@@ -76,7 +78,12 @@ class Envelope:
         """The expected peak; 0 of nothing."""
         # In C, not in a loop: an admission decision has a budget of 100 µs.
         grown = map(mul, self._ends, count(1))
-        return max(map(sub, accumulate(self._helds), grown), default=0.0) / 2.0
+        totals: list[float] = list(map(sub, accumulate(self._helds), grown))
+        if not totals:
+            return 0.0
+        peak = max(totals)
+        self._top = totals.index(peak)
+        return peak / 2.0
 
     def peak_with(self, one: InFlight) -> float:
         """What it would be with one more."""
@@ -84,6 +91,20 @@ class Envelope:
         peak = self.peak()
         self.remove(one)
         return peak
+
+    def peak_with_at_least(self, one: InFlight) -> float:
+        """A lower bound of `peak_with`: what would be held at one end, where the peak was last.
+
+        A queue is blocked for many events at a time, by the same peak: then this says so already.
+        """
+        if not self._ends:
+            return 0.0
+        index = min(self._top, len(self._ends) - 1)
+        end = self._ends[index]
+        (late, held), (early, _) = _halves(one)
+        longer = (late <= end) + (early <= end)
+        total = sum(self._helds[: index + 1]) + longer * held
+        return (total - end * (index + 1 + longer)) / 2.0
 
 
 def _halves(one: InFlight) -> tuple[tuple[float, int], tuple[float, int]]:

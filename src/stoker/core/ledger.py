@@ -222,6 +222,12 @@ class Ledger:
             self._envelope = Envelope(self.in_flight())
         return self._envelope.peak()
 
+    def peak_with_at_least(self, candidate: InFlight) -> float:
+        """A lower bound of `peak_with`, for a fraction of its price."""
+        if self._envelope is None:
+            self._envelope = Envelope(self.in_flight())
+        return self._envelope.peak_with_at_least(candidate)
+
     def peak_with(self, candidate: InFlight) -> float:
         """Expected KV peak if it joined those in flight now."""
         peak = self._peaks.get(candidate)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 
-from stoker.core.places import Standing
+from stoker.core.places import DUE, NEWCOMER, TURN, Standing
 from stoker.core.queues import Waiting
 from stoker.core.state import State
 from stoker.core.work import P0, P1, P2, Priority, RequestId
@@ -29,10 +29,10 @@ def head(state: State, priority: Priority, at: float) -> Waiting | None:
 def standing(state: State, waiting: Waiting, at: float) -> Standing:
     """How it stands towards places, now."""
     found = state.places.standing(waiting.request)
-    if found is Standing.NEWCOMER and not (state.places.has_sessions or state.box.thrash.is_on):
+    if found is NEWCOMER and not (state.places.has_sessions or state.box.thrash.is_on):
         return found
-    is_due = found is not Standing.TURN and _is_due(state, waiting, at)
-    return Standing.DUE if is_due else found
+    is_due = found is not TURN and _is_due(state, waiting, at)
+    return DUE if is_due else found
 
 
 def next_due(state: State, at: float) -> float:
@@ -67,7 +67,7 @@ def take_out(state: State, id: RequestId, at: float) -> Waiting | None:
 def start(state: State, waiting: Waiting, at: float) -> None:
     """It runs from now on, and takes a place if it has none."""
     request = waiting.request
-    if state.places.standing(request) is not Standing.TURN:
+    if state.places.standing(request) is not TURN:
         state.ageing.start_newcomer(request.priority, at)
     # Before it leaves the queue: its tenant is still in the ring, and keeps its place there.
     state.fair.charge(request.id, request.priority, request.tenant, waiting.load)

@@ -12,6 +12,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import Final
 
 from stoker.core.tool_time import ToolTime
 from stoker.core.work import P0, P1, P2, Priority, Request, RequestId
@@ -35,6 +36,12 @@ class Standing(Enum):
     """It needs a free place."""
     DUE = "due"
     """A newcomer that has waited its age: it may take the place of a session that is away."""
+
+
+TURN: Final = Standing.TURN
+SHARING: Final = Standing.SHARING
+NEWCOMER: Final = Standing.NEWCOMER
+DUE: Final = Standing.DUE
 
 
 @dataclass(slots=True)
@@ -132,8 +139,8 @@ class Places:
         """How it stands if it has not waited too long."""
         place = self._of(request)
         if place is None:
-            return Standing.NEWCOMER
-        return Standing.TURN if place.turn == request.id else Standing.SHARING
+            return NEWCOMER
+        return TURN if place.turn == request.id else SHARING
 
     def is_any_away(self, priority: Priority) -> bool:
         """Whether a session has a place of this class and runs nothing."""

@@ -13,20 +13,26 @@ from dataclasses import dataclass
 
 from stoker.core.fair_share import FairShares
 from stoker.core.load import Load
-from stoker.core.reasons import Reason
+from stoker.core.reasons import Explanation, Reason
 from stoker.core.work import Priority, Request, RequestId
 
 
 @dataclass(slots=True)
 class Waiting:
-    """A request in its queue. `seen` is the last reason told to its story."""
+    """A request in its queue."""
 
     request: Request
     load: Load
     since: float
-    seen: Reason | None = None
+    told: Explanation | None = None
+    """Why it waits, as last told to its story; the numbers are those of then."""
     is_leaving: bool = False
     """Sent back to the store and not gone yet."""
+
+    @property
+    def seen(self) -> Reason | None:
+        """The reason that was last told."""
+        return None if self.told is None else self.told.reason
 
 
 _Line = dict[str, dict[RequestId, Waiting]]
@@ -40,8 +46,8 @@ class ClassQueues:
 
     def __init__(self, fair: FairShares | None = None) -> None:
         self._fair = fair or FairShares({})
-        self._turns: dict[Priority, _Line] = {p: {} for p in Priority}
-        self._newcomers: dict[Priority, _Line] = {p: {} for p in Priority}
+        self._turns: list[_Line] = [{} for _ in Priority]
+        self._newcomers: list[_Line] = [{} for _ in Priority]
         self._request_of: dict[RequestId, Request] = {}
         self._counts = [0, 0, 0]
 
@@ -100,14 +106,14 @@ class ClassQueues:
         return turns.get(id) or self._newcomers[request.priority][request.tenant][id]
 
     def first_turn(self, priority: Priority) -> Waiting | None:
-        return self._first(self._turns[priority], priority)
+        line = self._turns[priority]
+        return self._first(line, priority) if line else None
 
     def first_newcomer(self, priority: Priority) -> Waiting | None:
-        return self._first(self._newcomers[priority], priority)
+        line = self._newcomers[priority]
+        return self._first(line, priority) if line else None
 
-    def _first(self, line: _Line, priority: Priority) -> Waiting | None:
-        if not line:
-            return None
+    def _first(self, line: _Line, priority: Priority) -> Waiting:
         tenant = next(iter(line)) if len(line) == 1 else self._fair.of(priority).first(line)
         return next(iter(line[tenant].values()))
 

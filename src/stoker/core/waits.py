@@ -53,6 +53,10 @@ class Waits:
             if waiting is not None and refusal is not None:
                 yield waiting, refusal
 
+    def is_due(self, at: float) -> bool:
+        """Whether anybody's time may be up."""
+        return bool(self._due) and self._due[0][0] <= at
+
     def next_due(self) -> float:
         """When the next deadline is reached; infinity for never."""
         return self._due[0][0] if self._due else math.inf
