@@ -65,6 +65,7 @@ def test_envelope_kept_up_to_date_is_the_one_made_anew(
         kept.remove(in_flight.pop(data.draw(st.integers(0, len(in_flight) - 1))))
 
     assert kept.peak() == Envelope(in_flight).peak()
+    assert kept.peak_with_at_least(candidate) <= kept.peak_with(candidate)
     assert kept.peak_with(candidate) == Envelope([*in_flight, candidate]).peak()
     assert kept.peak() == Envelope(in_flight).peak(), "asking changes nothing"
 
@@ -80,12 +81,17 @@ def test_ledger_knows_its_peak_whatever_joined_moved_or_left(data: st.DataObject
             load = Load(data.draw(tokens), data.draw(tokens), data.draw(tokens), True)
             ledger.add(Running(Request(id, Priority.P1, 1), load, 0.0))
         elif data.draw(st.booleans()):
-            ledger.note_progress(running, data.draw(tokens), data.draw(tokens), data.draw(tokens))
+            predicted = (
+                {id: (data.draw(tokens), data.draw(tokens))} if data.draw(st.booleans()) else {}
+            )
+            ledger.note_progress({id: data.draw(tokens)}, predicted)
         else:
             ledger.remove(id)
 
         everything = [*ledger.in_flight(), candidate]
+        at_least = ledger.peak_with_at_least(candidate)
         assert ledger.peak_with(candidate) == kv_peak(everything, 0.0)
+        assert at_least <= ledger.peak_with(candidate)
 
 
 def test_nothing_in_flight_holds_nothing() -> None:
@@ -223,7 +229,10 @@ def test_forecasts_hold_as_often_as_promised_on_a_busy_box_with_unknown_lengths(
             in_flight[id] = InFlight(500 + seen + 10, mean, variance)
         forecast.update(tick * 0.5, {id: one.held_tokens for id, one in in_flight.items()})
         if tick % 4 == 0:
-            predictor.note_in_flight((request, seen) for request, _, seen in running.values())
+            predictor.note_in_flight(
+                (request, predictor.estimate(request), seen)
+                for request, _, seen in running.values()
+            )
         forecast.begin(tick * 0.5, in_flight)
 
     assert forecast.count > 300

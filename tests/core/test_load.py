@@ -26,6 +26,10 @@ def taught(*lengths: int, **fields: object) -> LoadPredictor:
     return predictor
 
 
+def in_flight(one: Request, tokens_seen: int) -> tuple[Request, Load, int]:
+    return one, LoadPredictor().estimate(one), tokens_seen
+
+
 requests = st.builds(
     Request,
     id=st.just(RequestId("r")),
@@ -55,7 +59,7 @@ def test_predictions_stay_inside_what_can_be(
             case "stopped":
                 predictor.observe_censored(one, tokens)
             case "running":
-                predictor.note_in_flight([(one, tokens)])
+                predictor.note_in_flight([in_flight(one, tokens)])
             case _:
                 usage = Usage(one.prompt_tokens or tokens, tokens)
                 predictor.observe(one, usage, is_truncated=how == "cut")
@@ -160,7 +164,7 @@ def test_running_requests_keep_a_fresh_start_from_looking_short() -> None:
     predictor = taught(*(length for length in lengths if length <= 200))
     naive = predictor.estimate(request()).output_tokens
 
-    predictor.note_in_flight((request(), 200) for length in lengths if length > 200)
+    predictor.note_in_flight(in_flight(request(), 200) for length in lengths if length > 200)
 
     assert naive < 200
     assert predictor.estimate(request()).output_tokens > 2.5 * naive
@@ -168,10 +172,10 @@ def test_running_requests_keep_a_fresh_start_from_looking_short() -> None:
 
 def test_noted_running_requests_are_replaced_by_the_next_note() -> None:
     predictor = taught(*[50] * 100)
-    predictor.note_in_flight([(request(), 1)] * 50)
+    predictor.note_in_flight([in_flight(request(), 1)] * 50)
     predictor.note_in_flight([])
     before = predictor.estimate(request())
-    predictor.note_in_flight([(request(), 900)] * 50)
+    predictor.note_in_flight([in_flight(request(), 900)] * 50)
     assert predictor.estimate(request()) != before
 
     predictor.note_in_flight([])
@@ -183,7 +187,7 @@ def test_a_few_running_requests_do_not_disturb_a_curve_that_rests_on_hundreds() 
     predictor = taught(*[50] * 400)
     before = predictor.estimate(request())
 
-    predictor.note_in_flight([(request(), 900)] * 20)
+    predictor.note_in_flight([in_flight(request(), 900)] * 20)
 
     assert predictor.estimate(request()) == before
 

@@ -180,6 +180,11 @@ class PeakForecast:
         # What has been added and taken away again leaves a hair, which may be below zero.
         return self.z * math.sqrt(max(0.0, variance))
 
+    @property
+    def has_open(self) -> bool:
+        """Whether any forecast waits for its truth."""
+        return bool(self._open)
+
     def is_due(self, at: float) -> bool:
         """Whether it is time to `begin` another forecast to be judged."""
         return at >= self._next_at and len(self._open) < self._open_max

@@ -51,20 +51,20 @@ class Learning:
             # First, so that the curves are rebuilt here and not when somebody arrives.
             self._noted_at = at
             self._predictor.note_in_flight(
-                (running.request, tokens.get(id, running.tokens_seen))
+                (running.request, running.load, tokens.get(id, running.tokens_seen))
                 for id, running in ledger.running.items()
             )
-        for id, seen in tokens.items():
-            running = ledger.running.get(id)
-            if running is None:
-                continue
-            mean, variance = running.remaining_tokens, running.remaining_variance
-            if at >= running.predict_at:
-                running.predict_at = at + _NOTE_INTERVAL_S
-                mean, variance = self._predictor.remaining(running.request, running.load, seen)
-            self._window.note_output(running.request.priority, seen - running.tokens_seen)
-            ledger.note_progress(running, seen, mean, variance)
+        predictions = {
+            id: self._predict(running, tokens[id], at)
+            for id, running in ledger.running.items()
+            if at >= running.predict_at and id in tokens
+        }
+        self._window.note_outputs(ledger.note_progress(tokens, predictions))
         self._judge(at)
+
+    def _predict(self, running: Running, tokens_seen: int, at: float) -> tuple[float, float]:
+        running.predict_at = at + _NOTE_INTERVAL_S
+        return self._predictor.remaining(running.request, running.load, tokens_seen)
 
     def left(self, running: Running, event: Left) -> None:
         """Remember it for the next progress report: whoever takes its place need not wait."""
@@ -94,6 +94,7 @@ class Learning:
 
     def _judge(self, at: float) -> None:
         running = self._ledger.running
-        self._forecast.update(at, {id: one.held_tokens for id, one in running.items()})
+        if self._forecast.has_open:
+            self._forecast.update(at, {id: one.held_tokens for id, one in running.items()})
         if running and self._forecast.is_due(at):
             self._forecast.begin(at, {id: one.in_flight for id, one in running.items()})

@@ -8,7 +8,7 @@ or 50 to 200 ms) and only correct it. Admission from polled gauges alone oversho
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -146,16 +146,35 @@ class Ledger:
             if running.request.priority is P2:
                 self.unread_p2_tokens -= running.load.unread_tokens
 
-    def note_progress(self, running: Running, tokens: int, mean: float, variance: float) -> None:
+    def note_progress(
+        self,
+        tokens: Mapping[RequestId, int],
+        predictions: Mapping[RequestId, tuple[float, float]],
+    ) -> list[int]:
+        """Take up a report of the output so far, and what is predicted to remain where that is
+        new: mean and variance. The new output tokens of each class.
+        """
         self._envelope = None
         self._peaks.clear()
-        self.held_tokens += tokens - running.tokens_seen
-        before = running.tokens_seen + running.remaining_tokens
-        self.variance += variance - running.remaining_variance
-        running.tokens_seen = tokens
-        running.remaining_tokens = mean
-        running.remaining_variance = variance
-        self.final_tokens += tokens + mean - before
+        new = [0, 0, 0]
+        final_tokens, variance = self.final_tokens, self.variance
+        for id, seen in tokens.items():
+            one = self.running.get(id)
+            if one is None:
+                continue
+            before, remaining = one.tokens_seen, one.remaining_tokens
+            final_before = before + remaining
+            if id in predictions:
+                variance_before = one.remaining_variance
+                remaining, one.remaining_variance = predictions[id]
+                variance += one.remaining_variance - variance_before
+                one.remaining_tokens = remaining
+            one.tokens_seen = seen
+            final_tokens += seen + remaining - final_before
+            new[one.request.priority] += seen - before
+        self.held_tokens += sum(new)
+        self.final_tokens, self.variance = final_tokens, variance
+        return new
 
     def note_leaving(self, running: Running) -> None:
         if not running.is_leaving:

@@ -143,6 +143,7 @@ class LengthHistory:
         "_entries",
         "_exposure",
         "_fresh",
+        "_has_entries",
         "_total",
         "_weight",
         "in_flight",
@@ -154,6 +155,7 @@ class LengthHistory:
         self._deaths, self._death_sum = _zeros(), _zeros()
         self._censored, self._censored_sum = _zeros(), _zeros()
         self._entries = _zeros()
+        self._has_entries = False
         self._weight = 1.0
         self._total = 0.0
         self._exposure = 0.0
@@ -179,10 +181,14 @@ class LengthHistory:
 
     def add(self, length: int, *, entered: int = 0, is_censored: bool = False) -> None:
         """Learn one length; `is_censored` means that it would have been longer."""
+        self.add_to_bin(bin_of(length), length, entered=entered, is_censored=is_censored)
+
+    def add_to_bin(self, index: int, length: int, *, entered: int, is_censored: bool) -> None:
+        """The same, for whoever knows its bin: several histories learn each length."""
         self._weight *= _GROWTH
         if self._weight > _WEIGHT_MAX:
             self._rescale()
-        index, weight = bin_of(length), self._weight
+        weight = self._weight
         if is_censored:
             self._censored[index] += weight
             self._censored_sum[index] += weight * length
@@ -191,6 +197,7 @@ class LengthHistory:
             self._death_sum[index] += weight * length
         if entered > 0:
             self._entries[bin_of(entered + 1)] += weight
+            self._has_entries = True
         self._total += weight
         self._exposure += weight * (length - entered)
         self._fresh += 1
@@ -235,6 +242,7 @@ class LengthHistory:
     def _build(self) -> LengthCurve:
         weight, exposure = self._weight, self._exposure
         censored, censored_sum, entries = self._censored[:], self._censored_sum[:], self._entries[:]
+        has_entries = self._has_entries
         for seen, entered in self.in_flight:
             index = bin_of(seen)
             censored[index] += weight
@@ -242,9 +250,11 @@ class LengthHistory:
             exposure += weight * (seen - entered)
             if entered > 0:
                 entries[bin_of(entered + 1)] += weight
+                has_entries = True
 
         observed, unended = _suffix_sums(self._deaths, censored), _suffix_sums(censored)
-        steps = self._steps(observed, _suffix_sums(entries), weight)
+        entered_later = _suffix_sums(entries) if has_entries else _NO_ENTRIES
+        steps = self._steps(observed, entered_later, weight)
         end = bisect_left(unended, 0.0, key=neg) - 1
         last = 0.0 if end < 0 else censored_sum[end] / censored[end]
         # One imagined answer of the prior length keeps the rate defined when none has ended.
@@ -254,14 +264,14 @@ class LengthHistory:
         )
 
     def _steps(
-        self, observed: list[float], entered: list[float], weight: float
+        self, observed: list[float], entered: Sequence[float], weight: float
     ) -> list[tuple[float, float]]:
         """Where the curve steps down, and the share of those at risk that leaves there."""
         steps: list[tuple[float, float]] = []
-        bins = zip(self._deaths, self._death_sum, observed, observed[1:], entered[1:], strict=False)
-        for dead, total, here, later, late in bins:
+        for index, dead in enumerate(self._deaths):
             if dead > 0.0:
-                at_risk = here - late
+                total, later = self._death_sum[index], observed[index + 1]
+                at_risk = observed[index] - entered[index + 1]
                 if later > 0.0 and at_risk <= dead * (1.0 + 1e-9):
                     # With delayed entries all of an early risk set can die while others are known
                     # to live longer; one of those is counted in, or the curve would end here.
@@ -328,6 +338,9 @@ def _exponential_octile_means() -> tuple[float, ...]:
 
 
 _TAIL_MEANS: Final = _exponential_octile_means()
+
+
+_NO_ENTRIES: Final = (0.0,) * (_BINS + 1)
 
 
 def _zeros() -> array[float]:

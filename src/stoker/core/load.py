@@ -108,10 +108,10 @@ class LoadPredictor:
     def __init__(self, *, groups_max: int = GROUPS_MAX) -> None:
         self._groups_max = groups_max
         self._all = _Family()
-        self._classes = {priority: LengthHistory() for priority in Priority}
+        self._classes = [LengthHistory() for _ in Priority]
         self._families: dict[FamilyKey, _Family] = {}
         self._leaves: dict[LeafKey, LengthHistory] = {}
-        self._noted: list[LengthHistory] = []
+        self._noted: dict[LengthHistory, None] = {}
         self._output_error = 0.0
         self._prompt_error = 0.0
 
@@ -163,25 +163,29 @@ class LoadPredictor:
             length = request.resumed_tokens + tokens_seen
             self._learn(request, _leaf_key(request), length, is_censored=True)
 
-    def note_in_flight(self, running: Iterable[tuple[Request, int]]) -> None:
-        """Replace what is known of running requests: each with its output tokens in this run.
+    def note_in_flight(self, running: Iterable[tuple[Request, Load, int]]) -> None:
+        """Replace what is known of running requests: each with its load, and its output tokens in
+        this run.
 
         Without it the curves are biased short after a start. About once a second is enough. A
         curve that rests on far more finished requests than run takes it up with its next rebuild.
         """
-        changed = [history for history in self._noted if history.is_swayed_by_in_flight]
+        changed = dict.fromkeys(one for one in self._noted if one.is_swayed_by_in_flight)
         for history in self._noted:
             if history.is_due:
                 history.curve()
             history.in_flight.clear()
-        noted: dict[int, LengthHistory] = {}
-        for request, tokens_seen in running:
+        groups: dict[tuple[LeafKey, Priority], tuple[LengthHistory, ...]] = {}
+        for request, load, tokens_seen in running:
+            leaf = load.leaf or _leaf_key(request)
+            group = groups.get((leaf, request.priority))
+            if group is None:
+                group = groups[leaf, request.priority] = self._taught(request, leaf)
             entry = (request.resumed_tokens + tokens_seen, request.resumed_tokens)
-            for history in self._taught(request, _leaf_key(request)):
+            for history in group:
                 history.in_flight.append(entry)
-                noted[id(history)] = history
-        self._noted = list(noted.values())
-        changed += [history for history in self._noted if history.is_swayed_by_in_flight]
+        self._noted = dict.fromkeys(history for group in groups.values() for history in group)
+        changed |= dict.fromkeys(one for one in self._noted if one.is_swayed_by_in_flight)
         for history in changed:
             history.is_stale = True
             history.curve()  # here, where nobody waits for a decision
@@ -260,8 +264,9 @@ class LoadPredictor:
         self._family(leaf[:2]).learn_ratio(ratio)
 
     def _learn(self, request: Request, leaf: LeafKey, length: int, *, is_censored: bool) -> None:
+        index, entered = bin_of(length), request.resumed_tokens
         for history in self._taught(request, leaf):
-            history.add(length, entered=request.resumed_tokens, is_censored=is_censored)
+            history.add_to_bin(index, length, entered=entered, is_censored=is_censored)
 
     def _taught(self, request: Request, leaf: LeafKey) -> tuple[LengthHistory, ...]:
         """The four histories of a request, made where missing, and freshest in the LRU order."""

@@ -154,6 +154,12 @@ class WindowMeter:
         self._sums[priority].output_tokens += tokens
         self.output_tokens_total[priority] += tokens
 
+    def note_outputs(self, tokens: Sequence[int]) -> None:
+        """New output tokens of each class."""
+        for priority, count in zip(Priority, tokens, strict=True):
+            if count:
+                self.note_output(priority, count)
+
     def note_prompt(self, running: Running) -> None:
         """Its prompt has been read: count what of it is new."""
         priority, tokens = running.request.priority, self._new_prompt_tokens(running)
