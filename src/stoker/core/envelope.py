@@ -55,7 +55,10 @@ class Envelope:
     __slots__ = ("_ends", "_helds", "_top")
 
     def __init__(self, in_flight: Iterable[InFlight] = ()) -> None:
-        halves = sorted(half for one in in_flight for half in _halves(one))
+        halves: list[tuple[float, int]] = []
+        for one in in_flight:
+            halves += _halves(one)
+        halves.sort()
         self._ends = [end for end, _ in halves]
         """What remains of each half, negated: ascending, and so from the longest."""
         self._helds = [held for _, held in halves]

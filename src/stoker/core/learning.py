@@ -14,7 +14,7 @@ from stoker.core.ledger import Ledger, Running
 from stoker.core.load import LoadPredictor, PeakForecast
 from stoker.core.resuming import Resuming
 from stoker.core.service_meter import ServiceMeter
-from stoker.core.window import WindowMeter
+from stoker.core.window_meter import WindowMeter
 from stoker.core.work import Outcome, RequestId
 
 _UNLEARNED_MAX = 64

@@ -233,25 +233,32 @@ class Ledger:
         return min(until for _, until in self._departing.values())
 
     def in_flight(self) -> list[InFlight]:
-        return [one.in_flight for one in self.running.values()]
+        return [
+            InFlight(
+                one.load.prompt_tokens + one.tokens_seen,
+                one.remaining_tokens,
+                one.remaining_variance,
+            )
+            for one in self.running.values()
+        ]
 
     def peak(self) -> float:
         """Expected KV peak of those in flight now, if nobody joins."""
-        if self._envelope is None:
-            self._envelope = Envelope(self.in_flight())
-        return self._envelope.peak()
+        return self._envelope_now().peak()
 
     def peak_with_at_least(self, candidate: InFlight) -> float:
         """A lower bound of `peak_with`, for a fraction of its price."""
-        if self._envelope is None:
-            self._envelope = Envelope(self.in_flight())
-        return self._envelope.peak_with_at_least(candidate)
+        known = self._peaks.get(candidate)
+        return self._envelope_now().peak_with_at_least(candidate) if known is None else known
 
     def peak_with(self, candidate: InFlight) -> float:
         """Expected KV peak if it joined those in flight now."""
         peak = self._peaks.get(candidate)
         if peak is None:
-            if self._envelope is None:
-                self._envelope = Envelope(self.in_flight())
-            peak = self._peaks[candidate] = self._envelope.peak_with(candidate)
+            peak = self._peaks[candidate] = self._envelope_now().peak_with(candidate)
         return peak
+
+    def _envelope_now(self) -> Envelope:
+        if self._envelope is None:
+            self._envelope = Envelope(self.in_flight())
+        return self._envelope

@@ -31,7 +31,7 @@ from stoker.core.sharing import Sharing
 from stoker.core.story import Stories
 from stoker.core.tenants import Tenants
 from stoker.core.waits import Waits
-from stoker.core.window import WindowMeter
+from stoker.core.window_meter import WindowMeter
 from stoker.core.work import P2, Priority, RequestId
 
 

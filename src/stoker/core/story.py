@@ -32,6 +32,9 @@ class Stories:
         self._stories_max = stories_max
 
     def tell(self, id: RequestId, at: float, what: str, **fields: object) -> None:
+        self._add(id, Entry(at, what, fields))
+
+    def _add(self, id: RequestId, entry: Entry) -> None:
         story = self._stories.get(id)
         if story is None:
             story = self._stories[id] = []
@@ -39,20 +42,19 @@ class Stories:
                 self._stories.popitem(last=False)
         if len(story) == ENTRIES_MAX:
             del story[1]  # the arrival stays; of the rest the newest tell more
-        story.append(Entry(at, what, fields))
+        story.append(entry)
 
     def arrived(self, request: Request, load: Load, at: float) -> None:
-        named = {"session": request.session, "tenant": request.tenant}
-        fields: dict[str, object] = {name: value for name, value in named.items() if value}
-        self.tell(
-            request.id,
-            at,
-            "arrived",
-            priority=request.priority.label,
-            prompt_tokens=load.prompt_tokens,
-            predicted_output_tokens=round(load.output_tokens),
-            **fields,
-        )
+        fields: dict[str, object] = {
+            "priority": request.priority.label,
+            "prompt_tokens": load.prompt_tokens,
+            "predicted_output_tokens": round(load.output_tokens),
+        }
+        if request.session:
+            fields["session"] = request.session
+        if request.tenant:
+            fields["tenant"] = request.tenant
+        self._add(request.id, Entry(at, "arrived", fields))
 
     def waits(self, id: RequestId, at: float, explanation: Explanation) -> None:
         """The reason has changed why the first of its class waits."""
@@ -70,7 +72,7 @@ class Stories:
         self, id: RequestId, at: float, *, waited_s: float, inputs: Mapping[str, object]
     ) -> None:
         """It starts; what was known of the box at that moment."""
-        self.tell(id, at, "dispatched", waited_s=round(waited_s, 4), **inputs)
+        self._add(id, Entry(at, "dispatched", {"waited_s": round(waited_s, 4), **inputs}))
 
     def left(self, event: Left) -> None:
         """The last entry: how it ended, and what it really took."""
