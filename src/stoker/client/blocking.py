@@ -1,18 +1,14 @@
-"""The same client for code without an event loop: a private loop in a thread does the work."""
+"""The same client for code without an event loop."""
 
 from __future__ import annotations
 
-import asyncio
-import threading
-from collections.abc import AsyncIterator, Coroutine, Generator
-from contextlib import closing
+from collections.abc import Generator
 from types import TracebackType
-from typing import Any, TypeVar
 
+from stoker.client.blocking_memories import SyncMemoriesClient
 from stoker.client.http import Client, Document, Json, RemoteCall, RemoteLease
+from stoker.client.portal import Portal
 from stoker.core.work import JobId, LeaseId
-
-_T = TypeVar("_T")
 
 
 class SyncClient:
@@ -23,7 +19,8 @@ class SyncClient:
 
     def __init__(self, url: str = "http://127.0.0.1:8080", *, api_key: str | None = None) -> None:
         self._client = Client(url, api_key=api_key)
-        self._portal = _Portal()
+        self._portal = Portal()
+        self.memories = SyncMemoriesClient(self._client.memories, self._portal)
 
     def __enter__(self) -> SyncClient:
         return self
@@ -52,7 +49,7 @@ class SyncClient:
 
     def stream_p0(self, request: Json) -> Generator[Document]:
         """Run an interactive request and iterate over its chunks. Leaving early hangs up."""
-        return _chunks(self._client.run_p0(request), self._portal)
+        return self._portal.iterate(self._client.run_p0(request))
 
     def run_p1(self, request: Json) -> Document:
         """Run a normal request and return the answer."""
@@ -60,7 +57,7 @@ class SyncClient:
 
     def stream_p1(self, request: Json) -> Generator[Document]:
         """Run a normal request and iterate over its chunks. Leaving early hangs up."""
-        return _chunks(self._client.run_p1(request), self._portal)
+        return self._portal.iterate(self._client.run_p1(request))
 
     def enqueue_p2(self, request: Json, key: str | None = None) -> JobId:
         """Store a background job; it is durable when this returns. Same key, same job."""
@@ -110,7 +107,7 @@ class SyncClient:
 class SyncLease:
     """A P0 lease."""
 
-    def __init__(self, lease: RemoteLease, portal: _Portal) -> None:
+    def __init__(self, lease: RemoteLease, portal: Portal) -> None:
         self._lease = lease
         self._portal = portal
 
@@ -145,48 +142,3 @@ class SyncLease:
 
 async def _answer(call: RemoteCall) -> Document:
     return await call
-
-
-def _chunks(call: RemoteCall, portal: _Portal) -> Generator[Document]:
-    stream = aiter(call)
-    try:
-        while True:
-            try:
-                yield portal.run(_next(stream))
-            except StopAsyncIteration:
-                return
-    finally:
-        portal.run(_closed(stream))
-
-
-async def _next(stream: AsyncIterator[Document]) -> Document:
-    return await anext(stream)
-
-
-async def _closed(stream: Any) -> None:  # noqa: ANN401 - an async generator, by construction
-    await stream.aclose()
-
-
-class _Portal:
-    """One event loop in one thread."""
-
-    def __init__(self) -> None:
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(
-            target=self._loop.run_forever, name="stoker-client", daemon=True
-        )
-        self._thread.start()
-
-    def run(self, work: Coroutine[Any, Any, _T]) -> _T:
-        future = asyncio.run_coroutine_threadsafe(work, self._loop)
-        try:
-            return future.result()
-        except BaseException:
-            future.cancel()  # Ctrl-C while we wait must end the request, too
-            raise
-
-    def close(self) -> None:
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        with closing(self._loop):
-            self._loop.run_until_complete(self._loop.shutdown_asyncgens())
