@@ -3,6 +3,7 @@
     python benchmarks/bench_locomo.py PATH/locomo10.json        # or LOCOMO=PATH; about two minutes
     python benchmarks/bench_locomo.py PATH --embedder static    # one of: none, static, minilm
     python benchmarks/bench_locomo.py PATH --straight           # tiles put into the store unchecked
+    python benchmarks/bench_locomo.py PATH --keep FOLDER        # vectors of texts, for the next run
 
 The data set's own observations are the extraction's answers, and go through the whole pipeline:
 guards, dates, merging. `--straight` tells what that costs. R@k is the share of a
@@ -24,11 +25,12 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from kept_vectors import KeptVectors
 from locomo import ADVERSARIAL, Conversation, Question, conversations
 from locomo_pipeline import replay, turns_of
 from locomo_store import filled
 
-from stoker.memories.recall.embedders import packaged
+from stoker.memories.recall.embedders import Embedder, packaged
 from stoker.memories.recall.hits import SearchRequest
 from stoker.memories.recall.recall import Recall
 from stoker.memories.store.sqlite import MEMORIES_FILE, SqliteMemoryStore
@@ -57,6 +59,7 @@ async def main() -> None:
     way = parser.add_mutually_exclusive_group()
     way.add_argument("--straight", action="store_true")
     way.add_argument("--without-tiles", action="store_true")
+    parser.add_argument("--keep", type=Path, metavar="FOLDER")
     options = parser.parse_args()
     if options.path is None:
         sys.exit("name the file: bench_locomo.py PATH/locomo10.json, or LOCOMO=PATH")
@@ -68,10 +71,12 @@ async def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             if options.straight or options.without_tiles:
                 findings = await asked_straight(
-                    Path(folder), name, data, with_tiles=options.straight
+                    Path(folder), embedder(name, options.keep), data, with_tiles=options.straight
                 )
             else:
-                findings, guards = await asked_after_replay(Path(folder), name, data)
+                findings, guards = await asked_after_replay(
+                    Path(folder), embedder(name, options.keep), data
+                )
             is_met &= print_rows(name, findings, is_judged=not options.without_tiles)
     if guards:
         print("\nwhat became of the observations:", dict(guards.most_common()))
@@ -79,8 +84,19 @@ async def main() -> None:
         sys.exit("a target was missed")
 
 
+def embedder(name: str, kept_in: Path | None) -> Embedder | None:
+    """The embedder of that name; what it made of texts in earlier runs is in the folder."""
+    if name == "none":
+        return None
+    found = packaged(name)
+    if kept_in is None:
+        return found
+    kept_in.mkdir(parents=True, exist_ok=True)
+    return KeptVectors(found, kept_in / f"{name}.sqlite3")
+
+
 async def asked_straight(
-    folder: Path, embedder: str, data: Sequence[Conversation], *, with_tiles: bool
+    folder: Path, embedder: Embedder | None, data: Sequence[Conversation], *, with_tiles: bool
 ) -> list[Finding]:
     async with filled(folder, data, with_tiles=with_tiles) as store:
         recall = await opened(store.lanes, folder, embedder)
@@ -90,7 +106,7 @@ async def asked_straight(
 
 
 async def asked_after_replay(
-    folder: Path, embedder: str, data: Sequence[Conversation]
+    folder: Path, embedder: Embedder | None, data: Sequence[Conversation]
 ) -> tuple[list[Finding], Counter[str]]:
     store = SqliteMemoryStore(folder / MEMORIES_FILE)
     await store.open()
@@ -104,9 +120,9 @@ async def asked_after_replay(
     return findings, guards
 
 
-async def opened(store: SqliteMemoryStore, folder: Path, embedder: str) -> Recall:
+async def opened(store: SqliteMemoryStore, folder: Path, embedder: Embedder | None) -> Recall:
     """With a vector for all that is there."""
-    recall = Recall(store, folder, None if embedder == "none" else packaged(embedder))
+    recall = Recall(store, folder, embedder)
     await recall.open()
     while await recall.embed_missing():
         pass
