@@ -105,7 +105,7 @@ class Observer:
             for turn, observation in self._said.get(line, ()):
                 yield {
                     "q": int(number),
-                    "quote": _likest(observation.statement, turn.text)[:_QUOTE_MAX_CHARS],
+                    "quote": likest(observation.statement, turn.text),
                     "s": observation.subject,
                     "k": "fact",
                     "t": observation.statement,
@@ -113,5 +113,7 @@ class Observer:
                 }
 
 
-def _likest(statement: str, text: str) -> str:
-    return max(_SENTENCE.split(text), key=lambda sentence: containment(statement, sentence))
+def likest(statement: str, text: str) -> str:
+    """The beginning of the sentence of `text` that has most of the statement's words."""
+    best = max(_SENTENCE.split(text), key=lambda sentence: containment(statement, sentence))
+    return best[:_QUOTE_MAX_CHARS]

@@ -264,3 +264,47 @@ def test_sound_statements_in_other_words_pass(statement: str, text: str) -> None
     (found,) = judge([claim(statement, line=1)], [line, MIRA])
 
     assert found.guard is Guard.ACCEPTED
+
+
+TALK = (
+    Line("q", "Do you play any instrument, Ben?", "Mira", said_on=SAID_ON),
+    Line("b", "Yes, and it keeps me calm. I got a present from my aunt.", "Ben", said_on=SAID_ON),
+    Line("m", "Lucky you! I bought 2 old cellos in Porto and repaired them.", "Mira"),
+    Line("n", "On 3 March I sold both, never cheaply.", "Mira", said_on=SAID_ON),
+    Line("o", "I train for a marathon with my neighbour Ada.", "Ben", said_on=SAID_ON),
+)
+
+
+@pytest.mark.parametrize(
+    ("statement", "line", "guard"),
+    [
+        # What the lines around it say is no statement of this line's author.
+        ("Ben repaired old cellos.", 2, Guard.LOW_GROUNDING),
+        ("Ben bought old cellos and repaired them.", 2, Guard.LOW_GROUNDING),
+        # Names of those who speak, and words that tell that something was said, prove nothing.
+        ("Ben and Mira discussed their garden.", 2, Guard.LOW_GROUNDING),
+        ("Ben told Mira how he considers cooking.", 5, Guard.LOW_GROUNDING),
+        ("Ben values his friendship with Mira.", 2, Guard.LOW_GROUNDING),
+        ("Mira and Ben run a bakery, says Ben.", 5, Guard.LOW_GROUNDING),
+        # Numbers, names, dates and negations stay with the line and what was said before it.
+        ("Ben got 2 presents from his aunt.", 2, Guard.UNGROUNDED_NUMBER),
+        ("Ben got a present from his aunt Ada.", 2, Guard.UNGROUNDED_NAME),
+        ("Ben got a present from his aunt in Porto.", 2, Guard.UNGROUNDED_NAME),
+        ("Mira bought old cellos on 3 March.", 3, Guard.UNGROUNDED_DATE),
+        ("Ben never got a present from his aunt.", 2, Guard.CHANGED_POLARITY),
+        ("Mira feels that Ben expressed calm about 4 marathons.", 3, Guard.UNGROUNDED_NUMBER),
+        # In other words, it passes.
+        ("Ben mentioned that Ben finds an instrument calming.", 2, Guard.ACCEPTED),
+        ("Ben received a present from his aunt, he explains.", 2, Guard.ACCEPTED),
+        ("Mira bought old cellos, repaired and sold them.", 3, Guard.ACCEPTED),
+        ("Ben feels motivated preparing for a marathon with Ada.", 5, Guard.ACCEPTED),
+        ("Mira restored old cellos and sold them at a profit.", 3, Guard.ACCEPTED),
+        ("Ben plays an instrument.", 2, Guard.ACCEPTED),
+    ],
+)
+def test_other_words_pass_and_other_peoples_words_do_not(
+    statement: str, line: int, guard: Guard
+) -> None:
+    (found,) = judge([claim(statement, TALK[line - 1].text, line)], TALK)
+
+    assert (found.guard, found.detail) == (guard, found.detail)

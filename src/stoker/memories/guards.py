@@ -17,7 +17,7 @@ from stoker.memories import lexical
 from stoker.memories.anchors import anchors_of, differences, negations_in
 from stoker.memories.dates import Mention, dated, mentions
 from stoker.memories.extract import Claim, Line
-from stoker.memories.grounding import WORDS_MIN, Evidence, ungrounded, without_times
+from stoker.memories.grounding import Evidence, ungrounded, without_times
 from stoker.memories.lexical import canonical, containment, content_words, find_quote
 from stoker.memories.rewriting import is_dangling, is_first_person, with_speaker
 from stoker.memories.tiles import Role, Support, TileKind
@@ -188,7 +188,7 @@ class _Chunk:
                 return _Place(index, *_best_sentence(statement, line.text), is_named=True)
             best = max(best, (share, index == named, -index))
         share, is_named, index = best
-        if share < WORDS_MIN:
+        if share < _SHARE_OF_UNNAMED:
             return None
         span = _best_sentence(claim.statement, self.lines[-index].text)
         return _Place(-index, *span, is_named=is_named)
@@ -240,12 +240,13 @@ class _Chunk:
         )
 
     def _evidence(self, index: int) -> Evidence:
-        """A line with the two before it: what `it` and `there` may mean."""
-        earlier = (*self.before, *self.lines[:index])[-2:]
+        """A line with the two before it, what `it` and `there` may mean, and the two behind it."""
+        line, earlier = self.lines[index], (*self.before, *self.lines[:index])[-2:]
         return Evidence(
-            texts=(self.lines[index].text, *(line.text for line in earlier)),
-            authors=tuple(line.author for line in (*self.before, *self.lines) if line.author),
-            said_on=self.lines[index].said_on,
+            texts=(line.text, *(each.text for each in earlier)),
+            authors=tuple(each.author for each in (*self.before, *self.lines) if each.author),
+            said_on=line.said_on,
+            after=tuple(line.text for line in self.lines[index + 1 : index + 3]),
         )
 
     def _is_wrong_speaker(self, spoken: str, claim: Claim, line: Line, sentence: str) -> bool:
@@ -296,6 +297,9 @@ class _Chunk:
 _WORDS_MIN: Final = 3
 _SHARE_OF_NAMED: Final = 0.4
 """Of a statement's words; less, and a line that was named has little to do with it."""
+_SHARE_OF_UNNAMED: Final = 0.6
+_SHARE_REPEATED: Final = 0.6
+"""Of a clause's words; with so many a statement repeats it, and what it denies counts."""
 
 _PLEASANTRY: Final = re.compile(
     r"(?:hi|hello|hey|thanks|thank you|bye|goodbye|good (?:morning|night|evening|luck)|welcome"
@@ -324,8 +328,6 @@ _CONFIRMS: Final = re.compile(
     r"|please (?:remember|note|save) (?:that|this))\b",
     re.IGNORECASE,
 )
-
-
 _SENTENCE_END: Final = re.compile(r"[.!?]+(?=\s)|\n+")
 _CUT_OFF: Final = re.compile(r"\b(?:the|an?|of|and|or|from)[.,]?$", re.IGNORECASE)
 _VERB: Final = re.compile(
@@ -360,7 +362,7 @@ def _is_turned(statement: str, sentence: str, line: str) -> bool:
     if _denials(statement):
         return not _denials(line)
     clauses = [clause for clause in _CLAUSE.split(sentence) if content_words(clause)]
-    repeated = [clause for clause in clauses if containment(clause, statement) >= WORDS_MIN]
+    repeated = [clause for clause in clauses if containment(clause, statement) >= _SHARE_REPEATED]
     return bool(repeated) and all(_denials(clause) % 2 for clause in repeated)
 
 
