@@ -275,6 +275,17 @@ async def test_what_shows_everybodys_work_needs_an_admin_key(keyed):
         assert (memories.status, "--memories" in memories.error["message"]) == (403, True)
 
 
+async def test_a_wrong_address_is_told_the_right_one_and_not_that_it_needs_an_admin(keyed, chat):
+    alice = keyed.key()
+    async with keyed.house() as house:
+        wrong = await house.call("POST", "/chat/completions", chat(), headers=alice)
+        admins = await house.call("GET", "/metrics", headers=alice)
+
+    assert wrong.status == 404
+    assert "/v1/chat/completions meant?" in wrong.error["message"]
+    assert admins.status == 403
+
+
 async def test_an_admin_may_act_for_a_tenant(keyed, chat):
     boss = keyed.key(ADMIN) | {"x-stoker-tenant": "alice"}
     async with keyed.house() as house:

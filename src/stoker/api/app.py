@@ -31,11 +31,11 @@ from stoker.api.jobs import Jobs
 from stoker.api.leases import Leases
 from stoker.api.memories import memories_routes
 from stoker.api.metrics import Metrics
-from stoker.api.near_paths import near_path
+from stoker.api.near_paths import NoSuchPath, near_path
 from stoker.api.problems import RETRY_SOON_S, MethodNotAllowed, id_headers, problem
 from stoker.api.responses import Responses, ResponsesEndpoint
 from stoker.api.views import Events, Views
-from stoker.core.errors import NotAllowed, NotFound, Rejected, Unauthorized
+from stoker.core.errors import NotAllowed, Rejected, Unauthorized
 from stoker.core.reasons import Explanation, Reason
 from stoker.core.work import Priority
 from stoker.fabric import Fabric
@@ -79,8 +79,12 @@ class App:
             self._access.enter(scope)
             called = self._by_path.get(scope["path"]) if scope["method"] == "POST" else None
             await (called or self._router)(scope, receive, self._access.sending(scope, send))
-        except (Unauthorized, NotAllowed) as error:
+        except Unauthorized as error:
             await self._refuse(scope, send, error)
+        except NotAllowed as error:
+            # Whatever is unknown is for admins only: to the others it is just not there.
+            missing = self._missing(scope["path"])
+            await self._refuse(scope, send, error if missing.meant is None else missing)
         except ClientGone:
             return  # it asked for the head alone, and has it
         except HTTPException:
@@ -88,10 +92,11 @@ class App:
             await self._refuse(scope, send, wrong)
 
     async def _not_found(self, scope: Scope, receive: Receive, send: Send) -> None:
-        path = scope["path"]
-        meant = near_path(path, self._plain_paths)
-        hint = "" if meant is None else f"; is {meant} meant?"
-        await self._refuse(scope, send, NotFound(f"no such path: {path[:200]}{hint}"))
+        await self._refuse(scope, send, self._missing(scope["path"]))
+
+    def _missing(self, path: str) -> NoSuchPath:
+        is_there = path in self._plain_paths
+        return NoSuchPath(path, None if is_there else near_path(path, self._plain_paths))
 
     def _allowed(self, scope: Scope) -> str:
         """Every method that this path takes: each has a route of its own."""

@@ -6,7 +6,17 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from stoker.core.errors import NotFound
+
 _AZURE, _DEPLOYMENTS, _VERSION = "openai", "deployments", "v1"
+
+
+class NoSuchPath(NotFound):
+    """There is no such path; `meant` is the one that may be meant."""
+
+    def __init__(self, path: str, meant: str | None) -> None:
+        super().__init__(f"no such path: {path[:200]}" + (f"; is {meant} meant?" if meant else ""))
+        self.meant = meant
 
 
 def near_path(path: str, known: Collection[str]) -> str | None:
