@@ -7,6 +7,7 @@ import json
 
 import pytest
 
+from stoker.core.errors import StoreError
 from stoker.runtime import response_events
 from stoker.runtime.response_events import ResponseEvents
 
@@ -240,6 +241,23 @@ async def test_one_that_is_deleted_while_it_is_followed_just_ends(kit):
         id = events_of(streamed)[0]["response"]["id"]
         await house.call("DELETE", f"{PATH}/{id}")
         await kit.until(lambda: streamed.is_complete)
+
+
+async def test_a_store_that_fails_meanwhile_is_told_as_an_error(kit, monkeypatch):
+    async def broken(id):
+        raise StoreError("the disk is gone")
+
+    async with kit.house(natural_tokens=500) as house, asyncio.TaskGroup() as group:
+        streamed = kit.reply()
+        group.create_task(house.call.into(streamed, "POST", PATH, asked()))
+        await kit.until(lambda: b"delta" in streamed.body)
+        with monkeypatch.context() as patch:
+            patch.setattr(house.fabric.jobs, "get", broken)
+            await kit.until(lambda: streamed.is_complete)
+
+    last = streamed.body.decode().split("event: ")[-1]
+    assert last.startswith("error\n")
+    assert json.loads(last.split("data: ")[1])["error"]["code"] == "store_error"
 
 
 async def test_a_stream_that_waits_is_pinged(kit):

@@ -10,6 +10,7 @@ from msgspec import Raw
 from starlette.responses import Response
 
 from stoker.api.asgi import Pinging, Receive, Scope, Send, pinged, while_connected
+from stoker.api.problems import problem
 from stoker.api.reply import EVENT_STREAM
 from stoker.api.response_document import response_document
 from stoker.api.wire import encode
@@ -69,6 +70,10 @@ class StreamedResponse(Response):
                 await _Follower(self._fabric, stream, self._id, self._after).run(send)
         except NotFound:
             return  # it was deleted meanwhile
+        except Exception as error:  # noqa: BLE001 - the task's boundary: logged and told
+            found = problem(error, request_id=self.headers.get("x-request-id", ""))
+            frame = b"event: error\ndata: %b\n\n" % found.body
+            await send({"type": "http.response.body", "body": frame, "more_body": True})
 
 
 class _Follower:

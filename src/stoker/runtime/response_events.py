@@ -12,6 +12,7 @@ from collections import OrderedDict, deque
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from enum import Enum
+from itertools import takewhile
 from typing import NamedTuple
 
 import msgspec
@@ -85,7 +86,9 @@ class EventStream:
 
     def after(self, number: int) -> list[ResponseEvent]:
         """The kept events beyond that number, oldest first."""
-        return [event for event in self._events if event.number > number]
+        # From the newest back: a reader who keeps up wants few of very many.
+        found = [*takewhile(lambda event: event.number > number, reversed(self._events))]
+        return found[::-1]
 
     def begin(self) -> None:
         """A run begins; what one before it said is void."""
