@@ -153,6 +153,32 @@ test("a background response is polled to its end, and deleted", async () => {
   await assert.rejects(client.responses.retrieve(id), { status: 404 });
 });
 
+test("a background response is streamed, cut, and gone on with", async () => {
+  const events = [];
+  const begun = await client.responses.create({
+    model,
+    input: "Say hi.",
+    max_output_tokens: 32,
+    background: true,
+    stream: true,
+  });
+  for await (const event of begun) {
+    events.push(event);
+    if (event.type === "response.output_text.delta") break;
+  }
+  const { id } = events[0].response;
+  const after = events.at(-1).sequence_number;
+  const rest = await client.responses.retrieve(id, { stream: true, starting_after: after });
+  for await (const event of rest) events.push(event);
+  const whole = await client.responses.retrieve(id);
+
+  const numbers = events.map((event) => event.sequence_number);
+  assert.deepEqual(numbers, [...new Set(numbers)].sort((a, b) => a - b));
+  const deltas = events.filter((event) => event.type === "response.output_text.delta");
+  assert.equal(deltas.map((event) => event.delta).join(""), whole.output_text);
+  assert.equal(events.at(-1).response.status, whole.status);
+});
+
 test("a bad request names its field", async () => {
   const call = client.chat.completions.create({ model, messages: "hi" });
 
