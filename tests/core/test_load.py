@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import random
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stoker.core.load import Load, LoadPredictor
+from stoker.core.load import GROUPS_KEPT, Load, LoadPredictor
 from stoker.core.work import Priority, Request, RequestId, Usage
 
 
@@ -286,3 +287,50 @@ def test_load_without_a_group_is_served_all_the_same() -> None:
     assert predictor.remaining(request(), bare, 10) == predictor.remaining(
         request(), predictor.estimate(request()), 10
     )
+
+
+@given(st.lists(st.tuples(requests, st.integers(0, 9_000), st.booleans()), max_size=40))
+def test_what_was_learned_is_the_same_in_the_next_life(
+    learned: list[tuple[Request, int, bool]],
+) -> None:
+    predictor, next_life, third_life = LoadPredictor(), LoadPredictor(), LoadPredictor()
+    for one, tokens, is_cut in learned:
+        predictor.observe(one, Usage(one.prompt_tokens or 700, tokens), is_truncated=is_cut)
+
+    next_life.restore(predictor.state())
+    third_life.restore(next_life.state())
+
+    counted = predictor.snapshot().observations
+    assert next_life.snapshot().observations == pytest.approx(counted, abs=0.01)
+    for one, _, _ in learned:
+        before, again = predictor.estimate(one), next_life.estimate(one)
+        at_last = third_life.estimate(one)
+        assert again.prompt_tokens == pytest.approx(before.prompt_tokens, abs=1)
+        assert at_last.output_tokens == pytest.approx(again.output_tokens, rel=0.01, abs=0.1)
+
+
+def test_an_earlier_life_is_outvoted_by_a_hundred_new_answers() -> None:
+    old, predictor = taught(*[50] * 1_000), LoadPredictor()
+    predictor.restore(old.state())
+    warm = predictor.estimate(request()).output_tokens
+
+    for _ in range(200):
+        predictor.observe(request(), Usage(100, 800), is_truncated=False)
+
+    assert warm == pytest.approx(50.0, rel=0.2)
+    assert predictor.snapshot().observations < 300.0
+    assert predictor.estimate(request()).output_tokens > 500.0
+
+
+def test_of_many_families_those_that_know_most_are_kept() -> None:
+    predictor = LoadPredictor()
+    for number in range(3 * GROUPS_KEPT):
+        for _ in range(1 + number % 3):
+            one = replace(request(), family=f"family-{number}")
+            predictor.observe(one, Usage(100, number), is_truncated=False)
+
+    state = predictor.state()
+
+    kept = {key[2] for key, _ in state if key[0] == "family"}
+    assert kept == {f"family-{number}" for number in range(3 * GROUPS_KEPT) if number % 3 == 2}
+    assert len(state) == 1 + len(Priority) + 2 * GROUPS_KEPT

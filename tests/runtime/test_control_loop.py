@@ -17,6 +17,7 @@ from stoker.config import Config, OptimizerConfig, ServerConfig
 from stoker.core.climb import ClimbPolicy
 from stoker.core.events import CapacityChanged, EngineUp
 from stoker.core.jobs import JobState
+from stoker.core.lengths import RESTORED_MAX
 from stoker.core.limits import Capacity, Limits
 from stoker.core.optimizer import STEP_EVERY_S, Optimizer, OptimizerPolicy
 from stoker.core.policy import Policy
@@ -253,6 +254,7 @@ async def test_a_restart_begins_at_the_learned_ceiling_and_another_engine_does_n
         await asyncio.sleep(150.0)
         last = p2(told(fabric)[-1])
         curve = fabric.snapshot().scheduler.service
+        lengths = fabric.snapshot().scheduler.predictor
 
     async with running(warm_start=WarmStart(path)) as fabric:
         snapshot = fabric.snapshot()
@@ -267,6 +269,11 @@ async def test_a_restart_begins_at_the_learned_ceiling_and_another_engine_does_n
     assert curve.is_known
     assert snapshot.scheduler.service.steps_s == pytest.approx(curve.steps_s, rel=0.2)
     assert other.optimizer.step.climbs[Priority.P2].ceiling == ClimbPolicy().start
+    warm = snapshot.scheduler.predictor
+    assert lengths.observations > 100.0
+    assert warm.observations == pytest.approx(RESTORED_MAX, rel=0.1)
+    assert warm.mean_output_tokens == pytest.approx(lengths.mean_output_tokens, rel=0.1)
+    assert other.scheduler.predictor.observations == 0.0
     assert not other.scheduler.service.is_known
 
 
@@ -284,19 +291,26 @@ async def test_an_engine_that_comes_back_as_another_one_is_learned_anew(tmp_path
         warm_start=warm_start,
     )
     service = dispatcher.scheduler.state.service
+    predictor = dispatcher.scheduler.state.predictor
     small, large = Capacity(requests=8), Capacity(requests=64)
     await control.engine_coming_up(small)
     for second in range(10):
         service.note_step(float(second), 4.0, 0.03)
-    learned = service.state()
+        request = Request(RequestId("a"), Priority.P2, prompt_bytes=400, family="letters")
+        predictor.observe(request, Usage(100, 900 + second), is_truncated=False)
+    learned, lengths = service.state(), predictor.snapshot()
 
     await control.engine_coming_up(small)
     assert service.state() == learned
+    assert predictor.snapshot() == lengths
     await control.engine_coming_up(large)
     assert service.state() == {}
+    assert predictor.snapshot().observations == 0.0
     await control.engine_coming_up(small)
 
     assert service.is_known
+    mean = predictor.snapshot().mean_output_tokens
+    assert mean == pytest.approx(lengths.mean_output_tokens, rel=0.01)
     assert len(told_of(log, "OptimizerBegan")) == 3
 
 

@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stoker.core.limits import Capacity
+from stoker.core.load import LoadPredictor
 from stoker.core.optimizer import Learned, Shape
 from stoker.core.service_curve import ServiceCurve
-from stoker.core.work import Priority
+from stoker.core.work import Priority, Request, RequestId, Usage
 from stoker.runtime.warm_start import ENGINES_MAX, EngineIdentity, Known, WarmStart, identify
 from stoker.testing.fake_engine import FakeEngine
 
@@ -53,6 +54,20 @@ def services(draw: st.DrawFn) -> dict[str, tuple[float, ...]]:
     return {name: tuple(values) for name, values in curve.state().items()}
 
 
+@st.composite
+def lengths(draw: st.DrawFn) -> tuple[tuple[tuple[str, ...], tuple[float, ...]], ...]:
+    """What a predictor says of itself after any answers."""
+    predictor = LoadPredictor()
+    texts, tokens, bounds = st.text(max_size=5), st.integers(0, 10**6), st.integers(1, 10**6)
+    answers = st.tuples(texts, texts, tokens, st.none() | bounds, st.booleans())
+    for family, tenant, length, bound, is_cut in draw(st.lists(answers, max_size=8)):
+        request = Request(
+            RequestId("a"), Priority.P2, 4_000, max_tokens=bound, family=family, tenant=tenant
+        )
+        predictor.observe(request, Usage(1_000, length), is_truncated=is_cut)
+    return tuple((key, tuple(numbers)) for key, numbers in predictor.state())
+
+
 identities = st.builds(
     EngineIdentity, kind=st.text(max_size=8), model=st.text(max_size=20), capacity=capacities
 )
@@ -61,6 +76,7 @@ knowns = st.builds(
     identity=identities,
     climbers=st.lists(climbers, max_size=4).map(tuple),
     service=services(),
+    lengths=lengths(),
 )
 
 
@@ -75,6 +91,7 @@ def test_what_is_saved_is_found_again_as_it_was(known: Known) -> None:
         assert again == known
         assert [file.name for file in Path(folder).iterdir()] == ["learned.json"]
         ServiceCurve().restore(again.service, 0.0)
+        LoadPredictor().restore(again.lengths)
 
 
 @pytest.mark.parametrize(
@@ -136,6 +153,19 @@ def test_several_engines_are_kept_and_the_oldest_go(tmp_path: Path) -> None:
         b'{"version":1,"engines":[{"identity":{"kind":"vllm","model":"qwen","capacity":'
         b'{"requests":64}},"climbers":[{"priority":2,"shape":"decode_heavy","position":1e300,'
         b'"curvature":-0.2,"tokens":1}],"service":{}}]}',
+        *(
+            b'{"version":1,"engines":[{"identity":{"kind":"vllm","model":"qwen","capacity":'
+            b'{"requests":64}},"climbers":[],"service":{},"lengths":[%s]}]}' % group
+            for group in (
+                b'[["class","p9"],[0]]',
+                b'[["tenant","a"],[0]]',
+                b'[["all"],[0]]',
+                b'[["class","p1"],[0,3,1,3,0,0]]',
+                b'[["class","p1"],[0,3,-1,3,0,0,0]]',
+                b'[["class","p1"],[0,3,1,700,0,0,0]]',
+                b'[["class","p1"],[0,9e9,1,700,0,0,0]]',
+            )
+        ),
     ],
 )
 def test_a_file_that_cannot_be_read_is_set_aside(tmp_path: Path, content: bytes) -> None:

@@ -1,7 +1,7 @@
 """How long answers get: a decayed Kaplan-Meier curve that learns from unfinished answers too.
 
-Owns one distribution (`LengthHistory` in, `LengthCurve` out). Which requests share one, and how
-several are blended, is `load.py`'s business.
+Owns one history of lengths; the curve that it becomes is `length_curve.py`'s. Which requests share
+one, and how several are blended, is `load.py`'s business.
 
 Right after a start only short answers have finished; a plain average of finished lengths is then
 biased short, and a forecast built on it overruns the KV cache. The product-limit estimator (Kaplan
@@ -14,22 +14,29 @@ from __future__ import annotations
 
 import math
 from array import array
-from bisect import bisect_left, bisect_right
+from bisect import bisect_left
 from collections.abc import Sequence
-from dataclasses import dataclass
-from itertools import accumulate, pairwise
+from itertools import accumulate
 from operator import add, neg
-from typing import Final, NamedTuple
+from typing import Final
+
+from stoker.core.length_curve import (
+    BINS,
+    Evidence,
+    LengthCurve,
+    Moments,
+    bin_floor,
+    bin_of,
+    curve_of,
+)
 
 HALF_LIFE: Final = 200
 """Observations after which one counts half: about 290 effective ones, next to none beyond 1,000."""
+RESTORED_MAX: Final = 100.0
+"""Observations that an earlier life counts as: soon outvoted, should the work have changed."""
 PRIOR_MEAN_TOKENS: Final = 256.0
 """Expected output where nothing is known."""
 
-# Bins are exact up to 15 tokens and then eight per octave, so a bin is at most 12.5 % wide. Within
-# a bin the mean length is kept, so the mean of the curve is exact and only its shape is rounded.
-_LAST_BIN: Final = 144  # 2**20 tokens and above
-_BINS: Final = _LAST_BIN + 1
 _GROWTH: Final = 2.0 ** (1 / HALF_LIFE)
 _WEIGHT_MAX: Final = 2.0**30
 # A curve is rebuilt once its history has grown by a quarter, at most 72 observations: late by a
@@ -40,90 +47,8 @@ _REBUILD_SHARE: Final = 1 / 4
 _ANSWERS_MAX: Final = 256
 """Per curve: bins that running answers pass through, times the bounds that clients set."""
 
-_TAIL_STEPS: Final = 8
 _SNAP: Final = 2.0**20
-
-
-def bin_of(tokens: int) -> int:
-    """Index of the length bin that holds `tokens`."""
-    if tokens < 16:
-        return max(tokens, 0)
-    shift = tokens.bit_length() - 4
-    return min(8 * shift + (tokens >> shift), _LAST_BIN)
-
-
-def bin_floor(index: int) -> int:
-    """Smallest length in bin `index`."""
-    return index if index < 16 else (8 + index % 8) << (index // 8 - 1)
-
-
-class Moments(NamedTuple):
-    """First two moments of a length still to come, and how many observations stand behind them."""
-
-    known: float
-    mean: float
-    second: float
-
-
-_NOTHING: Final = Moments(0.0, 0.0, 0.0)
-
-
-@dataclass(frozen=True, slots=True)
-class _Evidence:
-    """How much was observed, by length."""
-
-    weight: float
-    """What one observation of now weighs in the sums."""
-    observed: Sequence[float]
-    """Weight in each bin and above."""
-    censored: Sequence[float]
-    """The part of it that only says *longer than this*."""
-
-    def beyond(self, seen: int, bound: int | None) -> float:
-        """Effective observations beyond `seen` whose min(length, bound) is known exactly.
-
-        An answer that is still running shapes the curve but is no evidence of where it ends;
-        one that was cut off at the very bound that is asked about is.
-        """
-        first = bin_of(seen) + 1 if seen > 0 else 0
-        last = _BINS if bound is None else max(first, bin_of(bound))
-        known = self.observed[first] - (self.censored[first] - self.censored[last])
-        return max(0.0, known / self.weight)
-
-
-@dataclass(frozen=True, slots=True)
-class LengthCurve:
-    """A survival curve as a step function, with its integrals: every question is two bisections."""
-
-    points: Sequence[float]
-    """Where the curve steps down; the first is 0, where everything is still alive."""
-    survival: Sequence[float]
-    """P(length > t) from each point to the next."""
-    area: Sequence[float]
-    """Integral of the survival from 0 to each point."""
-    moment: Sequence[float]
-    """Integral of t times the survival from 0 to each point."""
-    evidence: _Evidence
-
-    def remaining(self, seen: int, bound: int | None) -> Moments:
-        """Moments of min(length, bound) - seen, given length > seen (given nothing at 0)."""
-        start = bisect_right(self.points, seen) - 1 if seen > 0 else 0
-        alive = self.survival[start]
-        if alive <= 0.0 or (bound is not None and bound <= seen):
-            return _NOTHING
-        area, moment = self._integrals(seen, start) if seen > 0 else (0.0, 0.0)
-        if bound is None:
-            area_end, moment_end = self.area[-1], self.moment[-1]
-        else:
-            area_end, moment_end = self._integrals(bound, bisect_right(self.points, bound) - 1)
-        mean = (area_end - area) / alive
-        second = 2.0 * (moment_end - moment) / alive - 2.0 * seen * mean
-        return Moments(self.evidence.beyond(seen, bound), mean, max(second, mean * mean))
-
-    def _integrals(self, tokens: int, index: int) -> tuple[float, float]:
-        point = self.points[index]
-        slab = self.survival[index] * (tokens - point)
-        return self.area[index] + slab, self.moment[index] + slab * (tokens + point) * 0.5
+_DIGITS: Final = 4
 
 
 class LengthHistory:
@@ -231,6 +156,52 @@ class LengthHistory:
             self._answers[index, bound] = answer
         return answer
 
+    def state(self) -> list[float]:
+        """All that was learned as plain numbers, one observation of now weighing 1: the exposure,
+        and six numbers for each bin that has any. Means and not sums, so that a constant length is
+        still constant when it comes back.
+        """
+        numbers = [round(self._exposure / self._weight, 1)]
+        for index in range(BINS):
+            dead = round(self._deaths[index] / self._weight, _DIGITS)
+            censored = round(self._censored[index] / self._weight, _DIGITS)
+            entries = round(self._entries[index] / self._weight, _DIGITS)
+            if dead or censored or entries:
+                mean = self._death_sum[index] / self._deaths[index] if dead else 0.0
+                seen = self._censored_sum[index] / self._censored[index] if censored else 0.0
+                numbers += (
+                    index,
+                    dead,
+                    round(mean, _DIGITS),
+                    censored,
+                    round(seen, _DIGITS),
+                    entries,
+                )
+        return numbers
+
+    def restore(self, numbers: Sequence[float]) -> None:
+        """Take up what `state()` gave in an earlier life; it weighs as much as `RESTORED_MAX`
+        observations at most. Raises `ValueError` for numbers that no life has written.
+        """
+        if not numbers or len(numbers) % 6 != 1 or not all(map(math.isfinite, numbers)):
+            raise ValueError(f"{len(numbers)} numbers are no lengths")
+        bins = [numbers[start : start + 6] for start in range(1, len(numbers), 6)]
+        total = sum(dead + censored for _, dead, _, censored, _, _ in bins)
+        share = min(1.0, RESTORED_MAX / total) if total > 0.0 else 0.0
+        for number, dead, mean, censored, censored_mean, entries in bins:
+            index = int(number)
+            _check_bin(index, (dead, censored, entries), mean if dead else None)
+            _check_bin(index, (), censored_mean if censored else None)
+            self._deaths[index] = share * dead
+            self._death_sum[index] = share * dead * mean
+            self._censored[index] = share * censored
+            self._censored_sum[index] = share * censored * censored_mean
+            self._entries[index] = share * entries
+            self._has_entries = self._has_entries or entries > 0.0
+        self._weight, self._total = 1.0, share * total
+        self._exposure = share * max(0.0, numbers[0])
+        self.is_stale = True
+
     def _rescale(self) -> None:
         factor = 1.0 / self._weight
         for name in ("_deaths", "_death_sum", "_censored", "_censored_sum", "_entries"):
@@ -259,8 +230,8 @@ class LengthHistory:
         last = 0.0 if end < 0 else censored_sum[end] / censored[end]
         # One imagined answer of the prior length keeps the rate defined when none has ended.
         tail = (exposure + weight * PRIOR_MEAN_TOKENS) / (sum(self._deaths) + weight)
-        return _curve(
-            steps, last, tail, _Evidence(weight, array("d", observed), array("d", unended))
+        return curve_of(
+            steps, last, tail, Evidence(weight, array("d", observed), array("d", unended))
         )
 
     def _steps(
@@ -283,44 +254,11 @@ class LengthHistory:
         return steps
 
 
-def _curve(
-    steps: list[tuple[float, float]],
-    last: float,
-    tail_mean: float,
-    evidence: _Evidence,
-) -> LengthCurve:
-    """Walk down from 0 and integrate on the way.
-
-    Beyond the last observation the survivors leave at the average rate so far: the exponential
-    completion of Brown, Hollander and Korwar (1974), here as equal steps at the means of its
-    octiles, which keeps its mean exact.
-    """
-    points, survival, areas, moments = [0.0], [1.0], [0.0], [0.0]
-    before = area = moment = 0.0
-    alive = 1.0
-    if not steps or steps[-1][1] < 1.0:
-        last = max(last, steps[-1][0] if steps else 0.0)
-        steps = steps + [
-            (last + tail_mean * mean, 1.0 / (_TAIL_STEPS - step))
-            for step, mean in enumerate(_TAIL_MEANS)
-        ]
-    for where, share in steps:
-        slab = alive * (where - before)
-        area += slab
-        moment += slab * (where + before) * 0.5
-        alive -= alive * share
-        before = where
-        points.append(where)
-        survival.append(alive)
-        areas.append(area)
-        moments.append(moment)
-    return LengthCurve(
-        array("d", points),
-        array("d", survival),
-        array("d", areas),
-        array("d", moments),
-        evidence,
-    )
+def _check_bin(index: int, weights: Sequence[float], mean: float | None) -> None:
+    if not 0 <= index < BINS or any(weight < 0.0 for weight in weights):
+        raise ValueError(f"{index} {weights} is no bin of lengths")
+    if mean is not None and bin_of(int(mean + 10.0**-_DIGITS)) != index:
+        raise ValueError(f"{mean} tokens are not in bin {index}")
 
 
 def _suffix_sums(*bins: Sequence[float]) -> list[float]:
@@ -331,17 +269,8 @@ def _suffix_sums(*bins: Sequence[float]) -> list[float]:
     return sums
 
 
-def _exponential_octile_means() -> tuple[float, ...]:
-    edges = [-math.log1p(-step / _TAIL_STEPS) for step in range(_TAIL_STEPS)]
-    below = [(edge + 1.0) * math.exp(-edge) for edge in edges] + [0.0]
-    return tuple(_TAIL_STEPS * (a - b) for a, b in pairwise(below))
-
-
-_TAIL_MEANS: Final = _exponential_octile_means()
-
-
-_NO_ENTRIES: Final = (0.0,) * (_BINS + 1)
+_NO_ENTRIES: Final = (0.0,) * (BINS + 1)
 
 
 def _zeros() -> array[float]:
-    return array("d", bytes(8 * _BINS))
+    return array("d", bytes(8 * BINS))

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 from stoker.core.envelope import InFlight, PeakForecast, kv_peak
-from stoker.core.lengths import PRIOR_MEAN_TOKENS, LengthHistory, bin_floor, bin_of
+from stoker.core.family import SHRINKAGE, Family
+from stoker.core.length_curve import bin_floor, bin_of
+from stoker.core.lengths import PRIOR_MEAN_TOKENS, LengthHistory
 from stoker.core.work import Priority, Request, Usage
 
 __all__ = [
@@ -26,14 +28,18 @@ __all__ = [
     "kv_peak",
 ]
 
-SHRINKAGE: Final = 20.0
-"""Observations at which a group's own statistics weigh as much as its parent's."""
 PRIOR_BYTES_PER_TOKEN: Final = 4.0
 GROUPS_MAX: Final = 1024
 """Families, and leaves, remembered; the ones taught longest ago are forgotten first."""
 
+GROUPS_KEPT: Final = 64
+"""Of families, and of leaves, kept across restarts: those with the most observations, a kilobyte
+each."""
+
 FamilyKey = tuple[str, str]
 LeafKey = tuple[str, str, int, int]
+KnownLengths = tuple[tuple[str, ...], Sequence[float]]
+"""A group of requests by its name, and the numbers that were learned about it."""
 
 _WEIGHT_MIN: Final = 0.02
 """Groups that would weigh less than this together are not asked: it is done for every running
@@ -43,7 +49,6 @@ _PRIOR_MAX_TOKENS: Final = 4096.0
 """Where nothing is known, a large `max_tokens` says something after all: who asks for 16,000 tokens
 rarely writes 256. Too long costs a slow minute; too short fills the cache with what cannot end."""
 _ERROR_STEP: Final = 1 / 64
-_RATIO_STEP: Final = 1 / 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,9 +112,13 @@ class LoadPredictor:
 
     def __init__(self, *, groups_max: int = GROUPS_MAX) -> None:
         self._groups_max = groups_max
-        self._all = _Family()
+        self.forget()
+
+    def forget(self) -> None:
+        """Another model: nothing of what was learned holds."""
+        self._all = Family()
         self._classes = [LengthHistory() for _ in Priority]
-        self._families: dict[FamilyKey, _Family] = {}
+        self._families: dict[FamilyKey, Family] = {}
         self._leaves: dict[LeafKey, LengthHistory] = {}
         self._noted: dict[LengthHistory, None] = {}
         self._output_error = 0.0
@@ -190,6 +199,41 @@ class LoadPredictor:
             history.is_stale = True
             history.curve()  # here, where nobody waits for a decision
 
+    def state(self) -> list[KnownLengths]:
+        """What was learned of every class and of the groups that know most, as plain numbers."""
+        families = sorted(self._families.items(), key=lambda item: -item[1].lengths.count)
+        leaves = sorted(self._leaves.items(), key=lambda item: -item[1].count)
+        return [
+            (("all",), self._all.state()),
+            *((("class", one.label), self._classes[one].state()) for one in Priority),
+            *((("family", *key), family.state()) for key, family in families[:GROUPS_KEPT]),
+            *(
+                (("leaf", tenant, name, str(prompt), str(bound)), history.state())
+                for (tenant, name, prompt, bound), history in leaves[:GROUPS_KEPT]
+            ),
+        ]
+
+    def restore(self, known: Iterable[KnownLengths]) -> None:
+        """Take up what `state()` gave in an earlier life, in place of what is known here.
+
+        Raises `ValueError` for what no life has written.
+        """
+        self.forget()
+        # The one that knows most is to be forgotten last.
+        for key, numbers in reversed(list(known)):
+            match key:
+                case ("all",):
+                    self._all.restore(numbers)
+                case ("class", label):
+                    self._classes[_priority(label)].restore(numbers)
+                case ("family", tenant, name):
+                    self._family((tenant, name)).restore(numbers)
+                case ("leaf", tenant, name, prompt, bound):
+                    history = self._leaves[tenant, name, int(prompt), int(bound)] = LengthHistory()
+                    history.restore(numbers)
+                case _:
+                    raise ValueError(f"{key} is no group of requests")
+
     def snapshot(self, *, families_max: int = 32) -> PredictorSnapshot:
         """What has been learned; of the families, those with the most observations."""
         heaviest = heapq.nlargest(
@@ -204,7 +248,7 @@ class LoadPredictor:
             families=tuple(self._stats(key, family) for key, family in heaviest),
         )
 
-    def _stats(self, key: FamilyKey, family: _Family) -> FamilyStats:
+    def _stats(self, key: FamilyKey, family: Family) -> FamilyStats:
         tenant, name = key
         return FamilyStats(
             tenant=tenant,
@@ -277,37 +321,22 @@ class LoadPredictor:
         family = self._family(leaf[:2])
         return history, family.lengths, self._classes[request.priority], self._all.lengths
 
-    def _family(self, key: FamilyKey) -> _Family:
-        family = self._families.pop(key, None) or _Family()
+    def _family(self, key: FamilyKey) -> Family:
+        family = self._families.pop(key, None) or Family()
         self._families[key] = family
         if len(self._families) > self._groups_max:
             del self._families[next(iter(self._families))]
         return family
 
 
-class _Family:
-    """Lengths of one family, and its bytes per token as a moving mean of logarithms.
-
-    Logarithms, because an inlined picture is a thousand bytes per token and must not drown a
-    hundred texts.
-    """
-
-    __slots__ = ("_log_ratio", "_ratios", "lengths")
-
-    def __init__(self) -> None:
-        self.lengths = LengthHistory()
-        self._log_ratio = 0.0
-        self._ratios = 0
-
-    def learn_ratio(self, log_ratio: float) -> None:
-        self._ratios += 1
-        self._log_ratio += max(1.0 / self._ratios, _RATIO_STEP) * (log_ratio - self._log_ratio)
-
-    def log_ratio(self, parent: float) -> float:
-        return parent + self._ratios / (self._ratios + SHRINKAGE) * (self._log_ratio - parent)
-
-
 _LOG_PRIOR_RATIO: Final = math.log(PRIOR_BYTES_PER_TOKEN)
+
+
+def _priority(label: str) -> Priority:
+    for priority in Priority:
+        if priority.label == label:
+            return priority
+    raise ValueError(f"{label} is no class")
 
 
 def _leaf_key(request: Request) -> LeafKey:

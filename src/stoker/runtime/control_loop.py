@@ -92,17 +92,20 @@ class ControlLoop:
         identity = await identify(self._engine, capacity)
         if self._identity is not None and self._identity.is_like(identity):
             return
-        service = self._dispatcher.scheduler.state.service
+        state = self._dispatcher.scheduler.state
         if self._identity is not None:
             self._save(self._learned())
-            service.forget()
+            state.service.forget()
+            state.predictor.forget()
             self._recorder.record("ServiceForgotten", self._clock.monotonic(), {})
         self._identity = identity
         self._known = None if self._warm_start is None else self._warm_start.find(identity)
         if self._known is not None:
-            now, evidence = self._clock.monotonic(), self._known.service
-            service.restore(evidence, now)
-            self._recorder.record("ServiceRestored", now, {"service": evidence})
+            now, known = self._clock.monotonic(), self._known
+            state.service.restore(known.service, now)
+            state.predictor.restore(known.lengths)
+            fields = {"service": known.service, "lengths": known.lengths}
+            self._recorder.record("ServiceRestored", now, fields)
             log.info("warm_start", engine=identity.kind, model=identity.model)
         if self._is_enabled:
             # At once: nobody is to flood it in the time before the first tick.
@@ -133,9 +136,10 @@ class ControlLoop:
             climbers = self._optimizer.learned()
         else:  # switched off: what an earlier life had learned stays
             climbers = () if self._known is None else self._known.climbers
-        evidence = self._dispatcher.scheduler.state.service.state()
-        service = {name: tuple(values) for name, values in evidence.items()}
-        return Known(self._identity, climbers, service)
+        state = self._dispatcher.scheduler.state
+        service = {name: tuple(values) for name, values in state.service.state().items()}
+        lengths = tuple((key, tuple(numbers)) for key, numbers in state.predictor.state())
+        return Known(self._identity, climbers, service, lengths)
 
     def _step(self, optimizer: Optimizer) -> None:
         """One tick: what has happened since the last one becomes new ceilings.

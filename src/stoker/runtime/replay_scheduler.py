@@ -28,6 +28,8 @@ from stoker.runtime.replay_numbers import Numbers, changed_policy
 ORDERS_MAX = 1000
 """So many of those that differ are kept; all are counted."""
 
+_Lengths = tuple[tuple[tuple[str, ...], tuple[float, ...]], ...]
+
 
 @dataclass(frozen=True, slots=True)
 class OtherOrders:
@@ -137,9 +139,12 @@ class _Replaying:
         match entry.kind:
             case "ServiceForgotten":
                 scheduler.state.service.forget()
+                scheduler.state.predictor.forget()
             case "ServiceRestored":
                 evidence = msgspec.convert(entry.fields["service"], dict[str, tuple[float, ...]])
                 scheduler.state.service.restore(evidence, entry.at)
+                lengths = msgspec.convert(entry.fields.get("lengths", ()), _Lengths)
+                scheduler.state.predictor.restore(lengths)
             case "OptimizerStepped" | "OptimizerFailed":
                 self._close(scheduler, window_of(entry.fields["window"]))
             case kind if kind in ACTIONS:

@@ -17,6 +17,7 @@ import structlog
 
 from stoker.core.errors import EngineError
 from stoker.core.limits import Capacity
+from stoker.core.load import LoadPredictor
 from stoker.core.optimizer import Learned
 from stoker.ports import Engine
 
@@ -65,6 +66,8 @@ class Known:
     climbers: tuple[Learned, ...]
     service: dict[str, tuple[float, ...]]
     """The service curve's evidence."""
+    lengths: tuple[tuple[tuple[str, ...], tuple[float, ...]], ...] = ()
+    """How long answers get, by class, family and shape of the request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +159,7 @@ def _plausible(engines: tuple[Known, ...]) -> tuple[Known, ...]:
         for name, values in known.service.items():
             if not _is_evidence(name, values):
                 raise ValueError(f"{name} {values} is no evidence of a service curve")
+        LoadPredictor().restore(known.lengths)
     return engines
 
 
