@@ -4,6 +4,7 @@ import pytest
 
 from stoker.memories.merge import Relation, Rule, link
 from stoker.memories.records import StageEffect, StageState
+from stoker.memories.store import linking, states
 from stoker.memories.tiles import Status
 from tests.memories.steps import answered, document, imported, span, tile
 
@@ -103,3 +104,17 @@ async def test_candidates_share_an_entity_or_words_or_are_near(store, pair):
 
     assert {one.id for one in by_words} == {first.tile.id, second.tile.id}
     assert far.tile.id in {one.id for one in by_vector}
+
+
+@pytest.mark.parametrize("known", [40, 400])
+def test_settling_a_tile_reads_no_more_where_more_is_known(db, known):
+    for number in range(known):
+        states.add_tile(db, tile(f"stone {number} is hard"), now=1.0)
+    new = tile("Ada lives in Paris")
+    states.add_tile(db, new, now=2.0)
+    steps = []
+    db.set_progress_handler(lambda: steps.append(0), 10)
+
+    linking.resettle(db, [new.tile.id], now=2.0)
+
+    assert 0 < len(steps) < 60

@@ -157,8 +157,9 @@ def _members(db: sqlite3.Connection, ids: Collection[str]) -> dict[str, tuple[Me
         "SELECT tiles.*, status, valid_to, superseded_by, canonical_id,"
         " (SELECT group_concat(span_id, ' ') FROM provenance JOIN spans ON spans.seq = span"
         "  WHERE provenance.tile = tiles.seq AND removed_at IS NULL) AS span_ids"
-        " FROM json_each(?) JOIN tiles ON tile_id = value JOIN tile_heads ON tile = tiles.seq"
-        f" WHERE status IN {_STANDING}",
+        # CROSS: the list drives. Else SQLite may go through all tiles that stand, for each answer.
+        " FROM json_each(?) CROSS JOIN tiles ON tile_id = value"
+        f" CROSS JOIN tile_heads ON tile = tiles.seq WHERE status IN {_STANDING}",
         (json.dumps(sorted(ids)),),
     )
     return {

@@ -98,7 +98,7 @@ def spans(db: sqlite3.Connection, ids: Sequence[SpanId]) -> list[PlacedSpan]:
     rows = db.execute(
         "SELECT spans.*, (SELECT max(observed_at) FROM revision_spans"
         "  JOIN revisions ON revisions.seq = revision WHERE span = spans.seq AND is_current)"
-        " AS observed_at FROM json_each(?) JOIN spans ON span_id = value ORDER BY key",
+        " AS observed_at FROM json_each(?) CROSS JOIN spans ON span_id = value ORDER BY key",
         (json.dumps(ids),),
     )
     return [
@@ -118,7 +118,7 @@ def spans(db: sqlite3.Connection, ids: Sequence[SpanId]) -> list[PlacedSpan]:
 def tiles(db: sqlite3.Connection, ids: Sequence[TileId]) -> list[Tile]:
     """Tiles by id, in the order of the ids; those that were erased are left out."""
     rows = db.execute(
-        "SELECT tiles.* FROM json_each(?) JOIN tiles ON tile_id = value ORDER BY key",
+        "SELECT tiles.* FROM json_each(?) CROSS JOIN tiles ON tile_id = value ORDER BY key",
         (json.dumps(ids),),
     )
     return [to_tile(row) for row in rows]
