@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from stoker.memories.records import (
+    Answered,
     ChunkInputs,
     DocumentOutcome,
+    Draft,
     ImportId,
     NewDocument,
     NewStage,
     NewTile,
     Piece,
+    StageEffect,
     StageKey,
+    StageState,
 )
 from stoker.memories.tiles import (
     DEFAULT_SCOPE,
@@ -83,3 +87,9 @@ async def answered(store, *, answer: bytes = b"{}") -> int:
     for one in ready:
         await store.store_answer(one.key, answer, usage=None, now=3.0)
     return len(ready)
+
+
+async def taken_in(store, one: Answered, *, embedder: str = "none", **effect: object) -> int:
+    """Let an answer bring this, related to nothing else."""
+    draft = Draft(one, StageEffect(one.stage.key, StageState.DONE, **effect))
+    return await store.apply([draft], lambda effect, _: effect, embedder=embedder, now=5.0)

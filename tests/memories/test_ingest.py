@@ -3,17 +3,26 @@
 import asyncio
 import json
 
+import pytest
+
 from stoker.core.errors import NotFound
 from stoker.core.work import JobId
+from stoker.memories import ingest
 from stoker.memories.ingest import Ingest
 from stoker.memories.recall.recall import Recall
-from stoker.memories.records import Answered, StageEffect, StageState
+from stoker.memories.records import Answered, Draft, ImportId, StageEffect, StageState
 from stoker.memories.remembering import Remembering
 from stoker.memories.service import Memories
 from stoker.memories.settings import MemoriesSettings
+from stoker.memories.store import effects
+from stoker.memories.store.sqlite import MEMORIES_FILE, SqliteMemoryStore
 from stoker.memories.tiles import Status
 from stoker.runtime.clock import SystemClock
-from tests.memories.steps import document, imported, span
+from stoker.testing.conversations import Script, conversations
+from tests.memories.crash import differences, dump
+from tests.memories.recall.words import WordEmbedder
+from tests.memories.steps import document, imported, span, tile
+from tests.memories.told import document as told_document
 
 
 class Jobs:
@@ -64,13 +73,19 @@ class Handler:
             raise ZeroDivisionError
         return stage.key.encode()
 
-    async def read_ahead(self, answers):
-        """Reads nothing before its turn."""
+    async def read(self, answers):
+        return [
+            Draft(one, StageEffect(one.stage.key, StageState.DONE, tiles=[tile(one.stage.key)]))
+            for one in answers
+        ]
 
-    async def interpret(self, answered):
-        if answered.stage.key in self.unreadable:
+    def relate(self, effect, known):
+        if effect.key in self.unreadable:
             raise ZeroDivisionError
-        return StageEffect(answered.stage.key, StageState.DONE)
+        return effect
+
+    def drop_read(self):
+        """Reads nothing before its turn."""
 
     async def embed_missing(self):
         return 0
@@ -80,9 +95,9 @@ def key(text: str) -> str:
     return "stg_" + span(text).id
 
 
-async def finished(store, handler, jobs) -> dict[str, str]:
+async def finished(store, handler, jobs, ahead_max=2) -> dict[str, str]:
     """Run rounds until nothing is left; what became of each stage."""
-    ingest = Ingest(store, jobs, handler, SystemClock(), ahead_max=2)
+    ingest = Ingest(store, jobs, handler, SystemClock(), ahead_max=ahead_max)
     async with asyncio.timeout(10):
         while (await store.work(now=9.0)).left:
             await ingest.round()
@@ -131,11 +146,59 @@ async def test_text_that_is_erased_after_its_answer_was_read_makes_no_tile(store
     claim = {"q": 1, "s": "Mira", "k": "fact", "t": "Mira repaired the harbour crane."}
     choice = {"message": {"content": json.dumps({"c": [claim]})}, "finish_reason": "stop"}
     answered = Answered(stage, json.dumps({"choices": [choice]}).encode(), 1, "000000")
-    kept = await handler.interpret(answered)
-
-    await handler.read_ahead([answered])
+    (kept,) = await handler.read([answered])
     (source,) = await memories.sources()
     await memories.forget(source.source.id)
 
-    assert [new.status for new in kept.tiles] == [Status.ACTIVE]
-    assert not (await handler.interpret(answered)).tiles
+    assert [new.status for new in kept.effect.tiles] == [Status.ACTIVE]
+    assert await store.apply([kept], handler.relate, embedder="", now=9.0) == 0
+    (again,) = await handler.read([answered])
+    assert not again.effect.tiles
+
+
+class Told(Jobs):
+    """Answers like a perfect model."""
+
+    def __init__(self, tales):
+        super().__init__()
+        self._script, self._bodies = Script(tales), {}
+
+    async def submit(self, work):
+        self._bodies |= {JobId(f"job {one.key}"): one.body for one in work}
+        return await super().submit(work)
+
+    async def result(self, id):
+        text = self._script.answer(json.loads(self._bodies[id]))
+        choice = {"message": {"content": text}, "finish_reason": "stop"}
+        return json.dumps({"choices": [choice]}).encode()
+
+
+@pytest.mark.slow
+async def test_how_many_answers_share_a_transaction_changes_nothing(tmp_path, monkeypatch):
+    tales = conversations(7, count=3, sessions=3)
+
+    async def told(name: str):
+        store = SqliteMemoryStore(tmp_path / name / MEMORIES_FILE)
+        (tmp_path / name).mkdir()
+        await store.open()
+        recall = Recall(store, tmp_path / name, WordEmbedder())
+        await recall.open()
+        settings = MemoriesSettings()
+        handler = Remembering(store, settings, recall)
+        jobs = Told(tales)
+        memories = Memories(store, jobs, SystemClock(), settings, handler)
+        view = await memories.begin_import(id=ImportId("imp_1"))
+        for tale in tales:
+            await memories.add_reading(view, told_document(tale))
+        await finished(store, handler, jobs, ahead_max=64)
+        await recall.close()
+        await store.close()
+        return dump(tmp_path / name)
+
+    together = await told("together")
+    monkeypatch.setattr(ingest, "_AT_ONCE", 3)
+    monkeypatch.setattr(effects, "TILES_MAX", 5)
+    apart = await told("apart")
+
+    assert differences(together, apart) == ""
+    assert len(together["links"]) > 10

@@ -17,7 +17,8 @@ from stoker.core.jobs import JobState
 from stoker.core.work import JobId
 from stoker.memories.meters import Meters
 from stoker.memories.ports import BackgroundJobs, MemoryStore, NewWork
-from stoker.memories.records import Answered, Stage, StageEffect, StageState
+from stoker.memories.records import Answered, Draft, Stage, StageEffect, StageKey, StageState
+from stoker.memories.tiles import Tile
 from stoker.ports import Clock, Job
 
 log = structlog.get_logger("stoker.memories")
@@ -37,11 +38,14 @@ class Handler(Protocol):
     async def ask(self, stage: Stage) -> bytes | None:
         """The request body; `None` where its text was erased meanwhile."""
 
-    async def read_ahead(self, answers: Sequence[Answered]) -> None:
-        """These will be interpreted next, one by one: do for all at once what can be."""
+    async def read(self, answers: Sequence[Answered]) -> list[Draft]:
+        """What each answer says by itself. It may be read again after a crash."""
 
-    async def interpret(self, answered: Answered) -> StageEffect:
-        """Everything that follows from an answer. It may be interpreted again after a crash."""
+    def relate(self, effect: StageEffect, known: Sequence[Sequence[Tile]]) -> StageEffect:
+        """Add how the tiles of an effect relate to each other and to those that are known."""
+
+    def drop_read(self) -> None:
+        """Read everything anew that is not taken in yet."""
 
     async def embed_missing(self) -> int:
         """Give vectors to the next rows without one; returns how many."""
@@ -97,9 +101,7 @@ class Ingest:
             await self.collect_all()
         await self._collect_changed()
         while answers := await self._store.next_answers(_AT_ONCE):
-            await self._handler.read_ahead(answers)
-            for answered in answers:
-                await self._interpret(answered)
+            await self._take_in(answers)
             await self._feed()
         await self._feed()
         # What others wait for comes first: with work left over, the next round goes on from here.
@@ -172,17 +174,25 @@ class Ingest:
             reason = f"{job.error.code}: {job.error.message}"
         await self._store.give_up(stage.key, StageState.QUARANTINED, reason, now=self._clock.wall())
 
-    async def _interpret(self, answered: Answered) -> None:
+    async def _take_in(self, answers: Sequence[Answered]) -> None:
+        drafts = await self._handler.read(answers)
         try:
-            effect = await self._handler.interpret(answered)
+            taken = await self._apply(drafts)
         except StoreError:
             raise
         except Exception as error:  # one strange answer must not stop all others
-            log.exception("memories_answer_failed", stage=answered.stage.key)
-            reason = f"internal_error: {type(error).__name__}"
-            effect = StageEffect(answered.stage.key, StageState.QUARANTINED, reason)
-        await self._store.apply(
-            answered, effect, embedder=self._handler.embedder_name, now=self._clock.wall()
+            first = drafts[0].answered
+            log.exception("memories_answer_failed", stage=first.stage.key)
+            taken = await self._apply([Draft(first, broken(first.stage.key, error))])
+        if not taken:
+            self._handler.drop_read()
+
+    async def _apply(self, drafts: Sequence[Draft]) -> int:
+        return await self._store.apply(
+            drafts,
+            self._handler.relate,
+            embedder=self._handler.embedder_name,
+            now=self._clock.wall(),
         )
 
     # ------------------------------------------------------------------ questions
@@ -235,3 +245,8 @@ class Ingest:
         self._changed |= set(ids)
         self._wake.set()
         return True
+
+
+def broken(key: StageKey, error: Exception) -> StageEffect:
+    """What becomes of an answer on which we break: a person may look at it, and retry."""
+    return StageEffect(key, StageState.QUARANTINED, f"internal_error: {type(error).__name__}")

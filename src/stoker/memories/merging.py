@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -20,7 +19,7 @@ from stoker.memories.records import (
     StageState,
 )
 from stoker.memories.settings import MemoriesSettings
-from stoker.memories.tiles import Status, Tile, TileId, stage_key
+from stoker.memories.tiles import Status, Tile, stage_key
 
 JUDGE = "judge"
 
@@ -32,20 +31,13 @@ class Merging:
         self._store = store
         self._settings = settings
 
-    async def relate(
-        self, effect: StageEffect, near: Sequence[Sequence[TileId]] = ()
-    ) -> StageEffect:
-        """Add to an effect how its tiles relate to each other and to what is known.
+    def relate(self, effect: StageEffect, known: Sequence[Sequence[Tile]]) -> StageEffect:
+        """Add to an effect how its active tiles relate to each other and to what is known.
 
-        `near`: for each active tile of the effect, those whose vectors are nearest.
+        `known`: for each of them, those that it may say the same as, or replace.
         """
         fresh = [new.tile for new in effect.tiles if new.status is Status.ACTIVE]
-        if not fresh:
-            return effect
-        known = await self._store.candidates(
-            [(tile, near[place] if near else ()) for place, tile in enumerate(fresh)]
-        )
-        decisions = await asyncio.to_thread(_decide, fresh, known)
+        decisions = _decide(fresh, known)
         links = [link for decision in decisions for link in decision.links]
         judgements: list[NewStage] = []
         if self._asks_judge:
@@ -69,7 +61,7 @@ class Merging:
 
     async def ask(self, inputs: JudgeInputs) -> bytes | None:
         """The body of a question; `None` where one of its tiles was erased."""
-        found = await self._tiles(inputs)
+        (found,) = await self._tiles([inputs])
         if found is None:
             return None
         tile, neighbours = found
@@ -82,27 +74,43 @@ class Merging:
             )
         )
 
-    async def interpret(self, key: StageKey, inputs: JudgeInputs, answer: bytes) -> StageEffect:
-        """The links in a judge's answer; no answer is a no."""
-        found = await self._tiles(inputs)
-        if found is None:
-            return extraction.erased(key)
-        tile, neighbours = found
-        text, _ = extraction.message(answer)
-        said = answers.parse_object(text)
-        links = merge.honour(tile, neighbours, said, decided_by=key)
-        return StageEffect(
-            key, StageState.DONE, "unreadable: taken for a no" if said is None else "", links=links
-        )
-
-    async def _tiles(self, inputs: JudgeInputs) -> tuple[Tile, list[Neighbour]] | None:
-        wanted = (inputs.tile, *inputs.neighbours)
-        tiles = await self._store.tiles(wanted)
-        if len(tiles) < len(wanted):
-            return None
-        return tiles[0], [
-            Neighbour(other, similarity(tiles[0].statement, other.statement)) for other in tiles[1:]
+    async def read(self, asked: Sequence[tuple[StageKey, JudgeInputs, bytes]]) -> list[StageEffect]:
+        """The links in judges' answers, in their order; no answer is a no."""
+        found = await self._tiles([inputs for _, inputs, _ in asked])
+        return [
+            extraction.erased(key) if tiles is None else _judged(key, *tiles, answer)
+            for (key, _, answer), tiles in zip(asked, found, strict=True)
         ]
+
+    async def _tiles(
+        self, asked: Sequence[JudgeInputs]
+    ) -> list[tuple[Tile, list[Neighbour]] | None]:
+        """What each is about; `None` where some of it was erased."""
+        if not asked:
+            return []
+        ids = dict.fromkeys(id for one in asked for id in (one.tile, *one.neighbours))
+        tiles = {tile.id: tile for tile in await self._store.tiles(list(ids))}
+        return [
+            (tiles[one.tile], [_neighbour(tiles[one.tile], tiles[id]) for id in one.neighbours])
+            if tiles.keys() >= {one.tile, *one.neighbours}
+            else None
+            for one in asked
+        ]
+
+
+def _neighbour(tile: Tile, other: Tile) -> Neighbour:
+    return Neighbour(other, similarity(tile.statement, other.statement))
+
+
+def _judged(
+    key: StageKey, tile: Tile, neighbours: Sequence[Neighbour], answer: bytes
+) -> StageEffect:
+    text, _ = extraction.message(answer)
+    said = answers.parse_object(text)
+    links = merge.honour(tile, neighbours, said, decided_by=key)
+    return StageEffect(
+        key, StageState.DONE, "unreadable: taken for a no" if said is None else "", links=links
+    )
 
 
 def _decide(fresh: Sequence[Tile], known: Sequence[Sequence[Tile]]) -> list[Decision]:
@@ -110,9 +118,6 @@ def _decide(fresh: Sequence[Tile], known: Sequence[Sequence[Tile]]) -> list[Deci
     decisions: list[Decision] = []
     for place, tile in enumerate(fresh):
         others = {other.id: other for other in (*fresh[:place], *known[place])}
-        neighbours = [
-            Neighbour(other, similarity(tile.statement, other.statement))
-            for other in others.values()
-        ]
+        neighbours = [_neighbour(tile, other) for other in others.values()]
         decisions.append(merge.decide(tile, neighbours, LEXICAL))
     return decisions

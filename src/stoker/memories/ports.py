@@ -16,6 +16,7 @@ from stoker.memories.records import (
     Change,
     DocumentOutcome,
     DocumentView,
+    Draft,
     Forgotten,
     ImportId,
     ImportState,
@@ -23,6 +24,7 @@ from stoker.memories.records import (
     NewDocument,
     NewTile,
     Refusal,
+    Relate,
     SourceView,
     Stage,
     StageEffect,
@@ -110,20 +112,20 @@ class MemoryStore(Protocol):
         """Answers whose turn it is to be interpreted."""
 
     async def apply(
-        self, answered: Answered, effect: StageEffect, *, embedder: str, now: float
-    ) -> bool:
-        """Write everything that follows from an answer and finish its stage, in one transaction."""
+        self, drafts: Sequence[Draft], relate: Relate, *, embedder: str, now: float
+    ) -> int:
+        """Relate, write and finish answers in their order, in one transaction; how many of them.
+
+        Those behind, if any, have to wait: for work that has come before them, for their text to
+        be read again, or for the next transaction. What one of them raises ends the transaction
+        before it; if it is the first, it is raised here.
+        """
 
     async def spans(self, ids: Sequence[SpanId]) -> list[PlacedSpan]:
         """Spans by id, in the order of the ids; those that were erased are left out."""
 
     async def tiles(self, ids: Sequence[TileId]) -> list[Tile]:
         """Tiles by id, in the order of the ids; those that were erased are left out."""
-
-    async def candidates(self, asked: Sequence[tuple[Tile, Sequence[TileId]]]) -> list[list[Tile]]:
-        """For each tile those that it may say the same as, or replace: by entity, by words, and
-        those that are given as near.
-        """
 
     async def get_tile(self, id: TileId) -> TileView:
         """A tile, its log, and the words that it rests on. Raises `NotFound`."""
@@ -170,9 +172,19 @@ class MemoryStore(Protocol):
         """Read exported lines; returns how many were new. Raises `InvalidRequest`."""
 
     async def add_note(
-        self, id: ImportId, document: NewDocument, effect: StageEffect, *, now: float
+        self,
+        id: ImportId,
+        document: NewDocument,
+        effect: StageEffect,
+        near: Sequence[Sequence[TileId]],
+        relate: Relate,
+        *,
+        now: float,
     ) -> DocumentOutcome:
-        """Commit a document together with tiles that a person stated themselves."""
+        """Commit a document together with tiles that a person stated themselves.
+
+        `near`: for each of the tiles, those whose vectors are nearest.
+        """
 
     async def forget_source(self, id: SourceId, *, now: float) -> Forgotten:
         """Erase a source's text and all that rests on it alone. Raises `NotFound`."""

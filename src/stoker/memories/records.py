@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import NewType
@@ -186,6 +186,23 @@ class StageEffect:
     halves: Sequence[NewStage] = ()
     """What the chunk was split into, because its answer was cut off."""
     judgements: Sequence[NewStage] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """An answer that was read and checked, and not yet compared with what is known."""
+
+    answered: Answered
+    effect: StageEffect
+    near: Sequence[Sequence[TileId]] = ()
+    """For each active tile of the effect, those whose vectors are nearest, the nearest first."""
+    spans: Sequence[SpanId] = ()
+    tiles: Sequence[TileId] = ()
+    """What was read for it. Where some of that was erased meanwhile, it has to be read again."""
+
+
+Relate = Callable[[StageEffect, Sequence[Sequence[Tile]]], StageEffect]
+"""Adds to an effect how its active tiles relate to those that each of them may say the same as."""
 
 
 @dataclass(frozen=True, slots=True)

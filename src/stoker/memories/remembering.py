@@ -4,33 +4,51 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING
 
+import structlog
+
 from stoker.memories import extraction, lexical
+from stoker.memories.extraction import Extracted
+from stoker.memories.ingest import broken
 from stoker.memories.merging import Merging
 from stoker.memories.ports import MemoryStore
-from stoker.memories.recall.recall import Recall
-from stoker.memories.recall.vectors import encode
-from stoker.memories.records import Answered, ChunkInputs, JudgeInputs, Stage, StageEffect, StageKey
+from stoker.memories.recall.recall import Asked, Recall
+from stoker.memories.records import (
+    Answered,
+    ChunkInputs,
+    Draft,
+    JudgeInputs,
+    NewTile,
+    Stage,
+    StageEffect,
+    StageKey,
+    StageState,
+)
 from stoker.memories.settings import MemoriesSettings
 from stoker.memories.sources import Document
-from stoker.memories.tiles import PlacedSpan, Role, Status, TileId
+from stoker.memories.tiles import PlacedSpan, Role, SpanId, Status, Tile, TileId
 
 if TYPE_CHECKING:
     from stoker.memories.recall.vectors import Vectors
+
+log = structlog.get_logger("stoker.memories")
 
 Marking = Callable[[Sequence[PlacedSpan]], Sequence[PlacedSpan]]
 
 
 @dataclass(frozen=True, slots=True)
 class _Read:
-    """An answer that was checked before its turn, with the vectors of its active tiles."""
+    """What an answer gave by itself, with the vectors of its active tiles and what it rests on."""
 
-    extracted: extraction.Extracted
-    vectors: Vectors | None
+    answer: bytes
+    effect: StageEffect
+    vectors: Vectors | None = None
+    spans: Sequence[SpanId] = ()
+    tiles: Sequence[TileId] = ()
 
 
 class Remembering:
@@ -41,7 +59,8 @@ class Remembering:
         self.recall = recall
         self._settings = settings
         self._merging = Merging(store, settings)
-        self._ahead: dict[StageKey, _Read] = {}
+        self._read: dict[StageKey, _Read] = {}
+        """Answers that were read and not taken in yet: they are before their turn."""
         self._erasures = 0
         self.guards: Counter[str] = Counter()
         """How often each guard decided, since the start."""
@@ -59,75 +78,113 @@ class Remembering:
             case JudgeInputs() as inputs:
                 return await self._merging.ask(inputs)
 
-    async def interpret(self, answered: Answered) -> StageEffect:
-        key = answered.stage.key
-        match answered.stage.inputs:
-            case ChunkInputs() as inputs:
-                return await self._interpret_chunk(key, inputs, answered.answer)
-            case JudgeInputs() as inputs:
-                return await self._merging.interpret(key, inputs, answered.answer)
-
-    async def read_ahead(self, answers: Sequence[Answered]) -> None:
+    async def read(self, answers: Sequence[Answered]) -> list[Draft]:
         """Do together what depends on no other answer: reading, the guards, vectors."""
+        erasures = self._erasures
+        known = {
+            one.stage.key: read
+            for one in answers
+            if (read := self._read.get(one.stage.key)) is not None and read.answer == one.answer
+        }
+        fresh = [one for one in answers if one.stage.key not in known]
+        known |= await self._read_chunks(fresh)
+        known |= await self._read_judgements(fresh)
+        self._read = known if erasures == self._erasures else {}
+        reads = [known[one.stage.key] for one in answers]
+        near = await self._near([(read.effect, read.vectors) for read in reads])
+        return [
+            Draft(one, read.effect, others, read.spans, read.tiles)
+            for one, read, others in zip(answers, reads, near, strict=True)
+        ]
+
+    def relate(self, effect: StageEffect, known: Sequence[Sequence[Tile]]) -> StageEffect:
+        return self._merging.relate(effect, known)
+
+    def drop_read(self) -> None:
+        """Text was erased: read again what is not taken in yet."""
+        self._erasures += 1
+        self._read = {}
+
+    async def _read_chunks(self, answers: Sequence[Answered]) -> dict[StageKey, _Read]:
         asked = [
             (one, one.stage.inputs) for one in answers if isinstance(one.stage.inputs, ChunkInputs)
         ]
-        erasures = self._erasures
+        if not asked:
+            return {}
         chunks = await self._chunks([inputs for _, inputs in asked])
         found = await asyncio.to_thread(self._check_all, asked, chunks)
-        read = await self._embedded(found)
-        self._ahead = read if erasures == self._erasures else {}
-
-    def drop_ahead(self) -> None:
-        """Text was erased: read again what is not interpreted yet."""
-        self._erasures += 1
-        self._ahead = {}
+        vectors = await self._embedded([one.effect for one in found])
+        read: dict[StageKey, _Read] = {}
+        for (answered, _), chunk, one, own in zip(asked, chunks, found, vectors, strict=True):
+            self.guards.update(one.guards)
+            spans = () if chunk is None else tuple(chunk.spans)
+            read[answered.stage.key] = _Read(
+                answered.answer, _with_vectors(one.effect, own), own, spans
+            )
+        return read
 
     def _check_all(
         self,
         asked: Sequence[tuple[Answered, ChunkInputs]],
         chunks: Sequence[extraction.Chunk | None],
-    ) -> dict[StageKey, extraction.Extracted]:
-        found: dict[StageKey, extraction.Extracted] = {}
-        for (answered, inputs), chunk in zip(asked, chunks, strict=True):
-            # One that breaks is left out, and breaks when its turn comes.
-            with suppress(Exception):
-                if chunk is not None:
-                    key = answered.stage.key
-                    found[key] = self._check(key, inputs, chunk, answered.answer)
-        return found
+    ) -> list[Extracted]:
+        return [
+            self._check(answered.stage.key, inputs, chunk, answered.answer)
+            for (answered, inputs), chunk in zip(asked, chunks, strict=True)
+        ]
 
     def _check(
-        self, key: StageKey, inputs: ChunkInputs, chunk: extraction.Chunk, answer: bytes
-    ) -> extraction.Extracted:
-        return extraction.interpret(key, inputs, chunk, answer, self._settings, lexical.similarity)
+        self, key: StageKey, inputs: ChunkInputs, chunk: extraction.Chunk | None, answer: bytes
+    ) -> Extracted:
+        if chunk is None:
+            return Extracted(extraction.erased(key), Counter())
+        try:
+            return extraction.interpret(
+                key, inputs, chunk, answer, self._settings, lexical.similarity
+            )
+        except Exception as error:  # one strange answer must not stop all others
+            log.exception("memories_answer_failed", stage=key)
+            return Extracted(broken(key, error), Counter())
 
-    async def _embedded(
-        self, found: Mapping[StageKey, extraction.Extracted]
-    ) -> dict[StageKey, _Read]:
+    async def _embedded(self, effects: Sequence[StageEffect]) -> list[Vectors | None]:
         if self.recall.embedder is None:
-            return {key: _Read(one, None) for key, one in found.items()}
-        statements = {key: _active(one.effect) for key, one in found.items()}
-        vectors = await self.recall.embed([text for each in statements.values() for text in each])
-        read: dict[StageKey, _Read] = {}
-        start = 0
-        for key, one in found.items():
-            end = start + len(statements[key])
-            read[key] = _Read(one, vectors[start:end])
-            start = end
-        return read
+            return [None] * len(effects)
+        statements = [_active(effect) for effect in effects]
+        vectors = await self.recall.embed([text for each in statements for text in each])
+        ends = list(accumulate(len(each) for each in statements))
+        return [vectors[start:end] for start, end in pairwise([0, *ends])]
 
-    async def _interpret_chunk(
-        self, key: StageKey, inputs: ChunkInputs, answer: bytes
-    ) -> StageEffect:
-        read = self._ahead.pop(key, None)
-        if read is None:
-            (chunk,) = await self._chunks([inputs])
-            if chunk is None:
-                return extraction.erased(key)
-            read = _Read(await asyncio.to_thread(self._check, key, inputs, chunk, answer), None)
-        self.guards.update(read.extracted.guards)
-        return await self.relate(read.extracted.effect, read.vectors)
+    async def _read_judgements(self, answers: Sequence[Answered]) -> dict[StageKey, _Read]:
+        asked = [
+            (one.stage.key, one.stage.inputs, one.answer)
+            for one in answers
+            if isinstance(one.stage.inputs, JudgeInputs)
+        ]
+        effects = await self._merging.read(asked)
+        return {
+            key: _Read(
+                answer,
+                effect,
+                tiles=(inputs.tile, *inputs.neighbours) if effect.state is StageState.DONE else (),
+            )
+            for (key, inputs, answer), effect in zip(asked, effects, strict=True)
+        }
+
+    async def _near(
+        self, read: Sequence[tuple[StageEffect, Vectors | None]]
+    ) -> list[Sequence[Sequence[TileId]]]:
+        """For the active tiles of each: the nearest that are known, and of those before them."""
+        asked = [
+            Asked(new.tile.id, new.tile.scope, vector)
+            for effect, vectors in read
+            if vectors is not None
+            for new, vector in zip(_active_tiles(effect), vectors, strict=True)
+        ]
+        near = iter(await self.recall.neighbours(asked)) if asked else iter(())
+        return [
+            [] if vectors is None else [next(near) for _ in _active_tiles(effect)]
+            for effect, vectors in read
+        ]
 
     async def _chunks(self, asked: Sequence[ChunkInputs]) -> list[extraction.Chunk | None]:
         ids = dict.fromkeys(
@@ -149,29 +206,37 @@ class Remembering:
         found = await self._store.injections(turns)
         return lambda spans: _marked(spans, found)
 
-    async def relate(self, effect: StageEffect, vectors: Vectors | None = None) -> StageEffect:
-        """Give an effect's tiles vectors, and link them to those that are known."""
-        active = [new for new in effect.tiles if new.status is Status.ACTIVE]
-        if not active or self.recall.embedder is None:
-            return await self._merging.relate(effect)
-        if vectors is None:
-            vectors = await self.recall.embed(_active(effect))
-        found = await self.recall.neighbours(vectors, scope=active[0].tile.scope)
-        near = [[one.tile_id for one in group] for group in found]
-        codes = {
-            new.tile.id: code.tobytes() for new, code in zip(active, encode(vectors), strict=True)
-        }
-        tiles = [replace(new, vector=codes.get(new.tile.id)) for new in effect.tiles]
-        return await self._merging.relate(replace(effect, tiles=tiles), near)
+    async def with_near(
+        self, effect: StageEffect
+    ) -> tuple[StageEffect, Sequence[Sequence[TileId]]]:
+        """An effect with vectors, and what is near to each of its active tiles."""
+        (vectors,) = await self._embedded([effect])
+        (near,) = await self._near([(effect, vectors)])
+        return _with_vectors(effect, vectors), near
 
     async def embed_missing(self) -> int:
         """Give vectors to the next spans and tiles without one; returns how many."""
         return await self.recall.embed_missing()
 
 
+def _active_tiles(effect: StageEffect) -> list[NewTile]:
+    """Those that get vectors."""
+    return [new for new in effect.tiles if new.status is Status.ACTIVE]
+
+
 def _active(effect: StageEffect) -> list[str]:
-    """The statements that get vectors."""
-    return [new.tile.statement for new in effect.tiles if new.status is Status.ACTIVE]
+    return [new.tile.statement for new in _active_tiles(effect)]
+
+
+def _with_vectors(effect: StageEffect, vectors: Vectors | None) -> StageEffect:
+    if vectors is None or not len(vectors):
+        return effect
+    from stoker.memories.recall.vectors import encode  # noqa: PLC0415
+
+    active = (new.tile.id for new in _active_tiles(effect))
+    codes = {id: code.tobytes() for id, code in zip(active, encode(vectors), strict=True)}
+    tiles = [replace(new, vector=codes.get(new.tile.id)) for new in effect.tiles]
+    return replace(effect, tiles=tiles)
 
 
 def _marked(spans: Sequence[PlacedSpan], found: dict[str, tuple[TileId, ...]]) -> list[PlacedSpan]:

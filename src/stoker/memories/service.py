@@ -267,10 +267,11 @@ class Memories:
         now = self._clock.wall()
         with suppress(Conflict):
             await self.store.create_import(id, "notes", note.scope, now=now)
-        effect = await self._remembering.relate(
+        effect, near = await self._remembering.with_near(
             StageEffect(StageKey(""), StageState.DONE, tiles=[new])
         )
-        await self.store.add_note(id, document, effect, now=now)
+        relate = self._remembering.relate
+        await self.store.add_note(id, document, effect, near, relate, now=now)
         self._ingest.nudge()
         return await self.store.get_tile(new.tile.id)
 
@@ -305,7 +306,7 @@ class Memories:
                     f"{id[:60]!r} is no id of a source (src_), a span (spn_) or a tile (til_)",
                     param="id",
                 )
-        self._remembering.drop_ahead()
+        self._remembering.drop_read()
         self._ingest.nudge()
         return forgotten
 

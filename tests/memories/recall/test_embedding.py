@@ -2,11 +2,9 @@
 
 import shutil
 
-import pytest
-
 from stoker.core.errors import EngineError
 from stoker.memories.recall.hits import SearchRequest
-from stoker.memories.recall.recall import Recall
+from stoker.memories.recall.recall import Asked, Recall
 from tests.memories.recall.words import WordEmbedder
 from tests.memories.steps import document, imported, span, tile
 
@@ -180,16 +178,18 @@ async def test_neighbours_are_the_nearest_active_tiles_of_the_scope(store, recal
         await store.add_tile(tile(text, span(HERONS)), now=1.0)
     await embed_all(recall)
 
-    (near,) = await recall.neighbours(
-        await recall.embed(["Ada likes herons"]), scope="default", limit=2
-    )
-    (nobody,) = await recall.neighbours(
-        await recall.embed(["Ada likes herons"]), scope="another", limit=2
+    (vector,) = await recall.embed(["Ada likes herons"])
+    new = tile("Ada adores herons").tile.id
+
+    near, nobody, after = await recall.neighbours(
+        [
+            Asked(new, "default", vector),
+            Asked(new, "another", vector),
+            Asked(new, "default", vector),
+        ]
     )
 
-    assert [each.tile_id for each in near] == [
-        tile("Ada likes herons").tile.id,
-        tile("Ada likes grey herons").tile.id,
-    ]
-    assert near[0].cosine == pytest.approx(1.0, abs=0.01)
+    known = [tile(f"Ada likes {text}").tile.id for text in ("herons", "grey herons")]
+    assert near[:2] == known
     assert nobody == []
+    assert set(after[:2]) == {known[0], new}

@@ -3,10 +3,9 @@
 import pytest
 
 from stoker.memories.merge import Relation, Rule, link
-from stoker.memories.records import StageEffect, StageState
 from stoker.memories.store import linking, states
 from stoker.memories.tiles import Status
-from tests.memories.steps import answered, document, imported, span, tile
+from tests.memories.steps import answered, document, imported, span, taken_in, tile
 
 
 async def standing(store, new) -> Status:
@@ -16,8 +15,7 @@ async def standing(store, new) -> Status:
 async def interpreted(store, tiles, links) -> None:
     """Let the next answer bring these tiles and links."""
     [one, *_] = await store.next_answers(10)
-    effect = StageEffect(one.stage.key, StageState.DONE, tiles=tiles, links=links)
-    await store.apply(one, effect, embedder="none", now=5.0)
+    await taken_in(store, one, tiles=tiles, links=links)
 
 
 @pytest.fixture
@@ -100,7 +98,11 @@ async def test_candidates_share_an_entity_or_words_or_are_near(store, pair):
     await store.add_tile(far, now=7.0)
     asked = tile("Ada left Paris").tile
 
-    by_words, by_vector = await store.candidates([(asked, ()), (asked, [far.tile.id])])
+    known = linking.KnownTiles()
+    by_words, by_vector = [
+        await store.read(lambda db, near=near: linking.candidates(db, asked, near, known))
+        for near in ([], [far.tile.id])
+    ]
 
     assert {one.id for one in by_words} == {first.tile.id, second.tile.id}
     assert far.tile.id in {one.id for one in by_vector}

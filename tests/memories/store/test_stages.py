@@ -1,19 +1,25 @@
 """LLM work: asked once, answered durably, interpreted in order, with effects exactly once."""
 
+from dataclasses import replace
+
+import pytest
+
 from stoker.core.work import Usage
 from stoker.memories.records import (
     ChunkInputs,
+    Draft,
     ImportId,
     ImportState,
+    JudgeInputs,
     NewStage,
     Piece,
     StageEffect,
     StageKey,
     StageState,
 )
-from tests.memories.steps import IMPORT, answered, document, imported, span, tile
-
-EMBEDDER = "none"
+from stoker.memories.store import effects
+from stoker.memories.tiles import TileId
+from tests.memories.steps import IMPORT, answered, document, imported, span, taken_in, tile
 
 
 async def keys(store) -> list[str]:
@@ -24,14 +30,23 @@ def key(text: str) -> StageKey:
     return StageKey("stg_" + span(text).id)
 
 
+def unrelated(effect, _):
+    return effect
+
+
+def drafts(waiting, tiles=lambda _: ()) -> list[Draft]:
+    return [
+        Draft(one, StageEffect(one.stage.key, StageState.DONE, tiles=tiles(one))) for one in waiting
+    ]
+
+
 async def queued(store) -> None:
     ready = await store.ready_stages(100)
     await store.mark_queued([(one.key, f"job-{one.key}") for one in ready])
 
 
-async def done(store, one, **effect) -> bool:
-    result = StageEffect(one.stage.key, StageState.DONE, **effect)
-    return await store.apply(one, result, embedder=EMBEDDER, now=5.0)
+async def done(store, one, **effect) -> None:
+    assert await taken_in(store, one, **effect) == 1
 
 
 async def test_an_answer_waits_for_those_before_it(store):
@@ -43,17 +58,69 @@ async def test_an_answer_waits_for_those_before_it(store):
     assert await keys(store) == []
 
     await store.store_answer(key("one"), b"{}", usage=None, now=4.0)
-    assert await keys(store) == [key("one"), key("two")]
+    assert await keys(store) == [key("one"), key("two"), key("three")]
 
 
-async def test_the_next_document_has_its_turn_when_the_one_before_is_closed(store):
-    await imported(store, document("a.txt", "one"), document("b.txt", "two"))
+async def test_the_next_document_waits_for_what_the_one_before_has_to_ask(store):
+    await imported(store, document("a.txt", "one", "two"), document("b.txt", "three"))
     await answered(store)
-    [first] = await store.next_answers(10)
+    judgement = NewStage(StageKey("judge"), JudgeInputs(TileId("til_1"), ()))
 
-    await done(store, first)
+    def relate(effect, _):
+        return replace(effect, judgements=[judgement] if effect.key == key("one") else [])
+
+    waiting = drafts(await store.next_answers(10), lambda one: [tile(one.stage.key)])
+    taken = await store.apply(waiting, relate, embedder="", now=5.0)
+
+    assert taken == 2
+    assert await keys(store) == []
+    await answered(store)
+    assert await keys(store) == ["judge", key("three")]
+
+
+async def test_an_answer_that_breaks_ends_the_transaction_before_it(store):
+    await imported(store, document("a.txt", "one", "two"))
+    await answered(store)
+    waiting = drafts(await store.next_answers(10), lambda one: [tile(one.stage.key)])
+
+    def relate(effect, _):
+        if effect.key == key("two"):
+            raise ZeroDivisionError
+        return effect
+
+    assert await store.apply(waiting, relate, embedder="", now=5.0) == 1
+    with pytest.raises(ZeroDivisionError):
+        await store.apply(waiting[1:], relate, embedder="", now=5.0)
 
     assert await keys(store) == [key("two")]
+    assert sum((await store.stats()).tiles.values()) == 1
+
+
+async def test_a_transaction_ends_before_it_is_long(store):
+    await imported(store, document("a.txt", "one", "two", "three"))
+    await answered(store)
+
+    def tiles(one):
+        return [tile(f"{one.stage.key} has {n}") for n in range(effects.TILES_MAX // 2)]
+
+    waiting = drafts(await store.next_answers(10), tiles)
+
+    assert await store.apply(waiting, unrelated, embedder="", now=5.0) == 2
+    assert await store.apply(waiting[2:], unrelated, embedder="", now=5.0) == 1
+
+
+async def test_an_answer_about_text_that_is_gone_is_left_to_be_read_again(store):
+    await imported(store, document("a.txt", "one", "two"))
+    await answered(store)
+    waiting = [
+        replace(draft, spans=[span(text).id])
+        for draft, text in zip(
+            drafts(await store.next_answers(10)), ("one", "erased meanwhile"), strict=True
+        )
+    ]
+
+    assert await store.apply(waiting, unrelated, embedder="", now=5.0) == 1
+    assert await store.apply(waiting[1:], unrelated, embedder="", now=5.0) == 0
 
 
 async def test_imports_do_not_wait_for_each_other(store):
@@ -71,8 +138,8 @@ async def test_an_effect_happens_once(store):
     await answered(store)
     [one] = await store.next_answers(10)
 
-    assert await done(store, one, tiles=[tile("One is a number", span("one"))])
-    assert not await done(store, one, tiles=[tile("Two is a number", span("one"))])
+    await done(store, one, tiles=[tile("One is a number", span("one"))])
+    await done(store, one, tiles=[tile("Two is a number", span("one"))])
 
     assert sum((await store.stats()).tiles.values()) == 1
     assert (await store.get_import(IMPORT, now=6.0)).is_done

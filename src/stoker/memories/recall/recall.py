@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 FOLDER = "vectors"
 _BATCH = 256
 _DROPPED_AT_ONCE = 2_000
+_NEAREST_MAX = 32
+"""Ten are compared (`linking`); the others are for those that are merged meanwhile."""
 
 _log = structlog.get_logger("stoker.memories")
 
@@ -44,11 +46,12 @@ class Lanes(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Neighbour:
-    """A tile that is near to a vector."""
+class Asked:
+    """A tile whose neighbours are wanted."""
 
     tile_id: TileId
-    cosine: float
+    scope: str
+    vector: Vectors
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,17 +152,19 @@ class Recall:
         assert embedder is not None
         return await embedder.embed(texts)
 
-    async def neighbours(
-        self, vectors: Vectors, *, scope: str, limit: int = 10
-    ) -> list[list[Neighbour]]:
-        """For each vector the nearest active tiles, by vectors alone. Empty without an embedder."""
+    async def neighbours(self, asked: Sequence[Asked]) -> list[list[TileId]]:
+        """For each the nearest active tiles: of the store, and of those asked before it.
+
+        By vectors alone, and more than are compared in the end: some may not be active any more
+        when their turn comes.
+        """
         shelf = self._shelf
         if shelf is None:
-            return [[] for _ in vectors]
+            return [[] for _ in asked]
 
-        def work(db: sqlite3.Connection) -> list[list[Neighbour]]:
+        def work(db: sqlite3.Connection) -> list[list[TileId]]:
             self._refresh(db)
-            return _nearest(db, shelf.tiles, vectors, scope, limit)
+            return _nearest(db, shelf.tiles, asked)
 
         return await self._store.read(work)
 
@@ -229,21 +234,35 @@ async def _as_query(shelf: _Shelf, terms: Terms) -> Vectors | None:
 
 
 def _nearest(
-    db: sqlite3.Connection, index: SyncedIndex, vectors: Vectors, scope: str, limit: int
-) -> list[list[Neighbour]]:
-    found = [index.search(vector, 2 * limit, scope=scope, with_hidden=False) for vector in vectors]
+    db: sqlite3.Connection, index: SyncedIndex, asked: Sequence[Asked]
+) -> list[list[TileId]]:
+    from stoker.memories.recall.vectors import cosines_among  # noqa: PLC0415
+
+    found = [
+        index.search(one.vector, _NEAREST_MAX, scope=one.scope, with_hidden=False) for one in asked
+    ]
     owners = sorted({owner for each in found for owner in each.owners.tolist()})
     rows = db.execute(
-        "SELECT tiles.seq, tile_id FROM json_each(?) CROSS JOIN tiles ON tiles.seq = value"
-        " CROSS JOIN tile_heads ON tile_heads.tile = value WHERE scope = ? AND status = 'active'",
-        (json.dumps(owners), scope),
+        "SELECT tiles.seq, tile_id, scope FROM json_each(?) CROSS JOIN tiles ON tiles.seq = value"
+        " CROSS JOIN tile_heads ON tile_heads.tile = value WHERE status = 'active'",
+        (json.dumps(owners),),
     )
-    names = {seq: TileId(id) for seq, id in rows}
-    return [
-        [
-            Neighbour(names[owner], cosine)
+    names = {seq: (TileId(id), scope) for seq, id, scope in rows}
+    near: list[list[TileId]] = []
+    for place, (one, each, cosines) in enumerate(
+        zip(asked, found, cosines_among([one.vector for one in asked]), strict=True)
+    ):
+        pairs = [
+            (-cosine, names[owner][0])
             for owner, cosine in zip(each.owners.tolist(), each.cosines.tolist(), strict=True)
-            if owner in names
-        ][:limit]
-        for each in found
-    ]
+            if names.get(owner, ("", ""))[1] == one.scope
+        ]
+        pairs += [
+            (-cosine, other.tile_id)
+            for other, cosine in zip(asked[:place], cosines.tolist(), strict=False)
+            if other.scope == one.scope
+        ]
+        # Stable, so that of equals the one that was there first comes first.
+        pairs.sort(key=lambda pair: pair[0])
+        near.append([id for _, id in pairs[:_NEAREST_MAX]])
+    return near

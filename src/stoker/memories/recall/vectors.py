@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -36,6 +38,15 @@ def encode(rows: Vectors) -> Codes:
 def decode(codes: Codes) -> Vectors:
     """The rows again, normalised; each cosine within about 0.005."""
     return normalised(codes.astype(np.float32))
+
+
+def cosines_among(rows: Sequence[Vectors]) -> Vectors:
+    """The cosine of each row with the code of each, as an index would find it."""
+    queries = np.stack(rows)
+    codes = encode(queries).astype(np.float32)
+    lengths = np.sqrt(np.einsum("ij,ij->i", codes, codes))
+    cosines: Vectors = np.einsum("ij,kj->ki", codes, queries) / np.maximum(lengths, 1)
+    return cosines
 
 
 def signs(codes: Codes) -> Bits:

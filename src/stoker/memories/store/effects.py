@@ -1,40 +1,111 @@
-"""Interpreting an answer: everything that follows from it is one transaction."""
+"""Interpreting answers: everything that follows from them is one transaction.
+
+Several answers share it, in their order: each is related to what is known when its turn comes, the
+tiles of those before it included. How many share it changes nothing in what is kept.
+"""
 
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from stoker.memories.records import (
-    Answered,
     DocumentOutcome,
+    Draft,
     ImportId,
     NewDocument,
     NewTile,
+    Relate,
     StageEffect,
 )
-from stoker.memories.store import documents, linking, states
+from stoker.memories.store import documents, linking, reads, states
 from stoker.memories.store.stages import close_documents, plan
+from stoker.memories.tiles import Status, TileId
+
+TILES_MAX = 64
+"""Of one transaction, and at least one answer. It holds the lock for about 50 ms; those who import,
+forget or add wait for it, those who search do not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Relating:
+    """How an effect's tiles are compared with those that are known."""
+
+    relate: Relate
+    known: linking.KnownTiles
+
+    def related(
+        self, db: sqlite3.Connection, effect: StageEffect, near: Sequence[Sequence[TileId]]
+    ) -> StageEffect:
+        """The effect with its links, and with what a judge has to be asked."""
+        fresh = [new.tile for new in effect.tiles if new.status is Status.ACTIVE]
+        if not fresh:
+            return effect
+        asked = zip(fresh, near or [()] * len(fresh), strict=True)
+        return self.relate(
+            effect, [linking.candidates(db, tile, others, self.known) for tile, others in asked]
+        )
 
 
 def apply(
     db: sqlite3.Connection,
-    answered: Answered,
-    effect: StageEffect,
+    drafts: Sequence[Draft],
+    relating: Relating,
     *,
     embedder: str,
     now: float,
-) -> bool:
-    """Write tiles, decisions and further work, and finish the stage. False if it was finished.
+) -> int:
+    """Take answers in, in order; see `ports.MemoryStore.apply`.
 
-    Whoever interprets the same answer a second time changes nothing.
+    An answer that somebody took in before changes nothing.
     """
+    tiles = 0
+    waited_for: set[int] = set()
+    """Documents with new work: what stands behind them waits for it."""
+    for place, draft in enumerate(drafts):
+        tiles += len(draft.effect.tiles)
+        is_late = tiles > TILES_MAX or bool(waited_for - {draft.answered.document})
+        if (place and is_late) or not _is_readable(db, draft):
+            return place
+        db.execute("SAVEPOINT draft")
+        try:
+            effect = _take(db, draft, relating, embedder=embedder, now=now)
+        except sqlite3.Error:
+            raise
+        except Exception:
+            db.execute("ROLLBACK TO draft")
+            db.execute("RELEASE draft")
+            if place == 0:
+                raise
+            return place
+        db.execute("RELEASE draft")
+        if effect.halves:  # they come before the next answer
+            return place + 1
+        if effect.judgements:
+            waited_for.add(draft.answered.document)
+    return len(drafts)
+
+
+def _is_readable(db: sqlite3.Connection, draft: Draft) -> bool:
+    """Whether all that it was read from is still there."""
+    return reads.are_there(db, "spans", "span_id", draft.spans) and reads.are_there(
+        db, "tiles", "tile_id", draft.tiles
+    )
+
+
+def _take(
+    db: sqlite3.Connection, draft: Draft, relating: Relating, *, embedder: str, now: float
+) -> StageEffect:
+    answered = draft.answered
     row = db.execute(
         "UPDATE stages SET state = ?, reason = ? WHERE stage_key = ? AND state = 'answered'"
         " RETURNING import",
-        (effect.state.value, effect.reason, effect.key),
+        (draft.effect.state.value, draft.effect.reason, draft.effect.key),
     ).fetchone()
     if row is None:
-        return False
+        return StageEffect(draft.effect.key, draft.effect.state)
+    effect = relating.related(db, draft.effect, draft.near)
     _write(db, effect, now=now)
     for new in effect.tiles:
         _add_vector(db, new, embedder)
@@ -44,17 +115,24 @@ def apply(
     ]
     plan(db, row["import"], answered.document, [*halves, *judgements], now=now, is_urgent=True)
     close_documents(db)
-    return True
+    return effect
 
 
 def add_note(
-    db: sqlite3.Connection, id: ImportId, document: NewDocument, effect: StageEffect, *, now: float
+    db: sqlite3.Connection,
+    id: ImportId,
+    document: NewDocument,
+    effect: StageEffect,
+    near: Sequence[Sequence[TileId]],
+    relating: Relating,
+    *,
+    now: float,
 ) -> DocumentOutcome:
     """Commit a document together with tiles that a person stated themselves."""
     outcome = documents.add_document(db, id, document, now=now, is_revived=True)
     for new in effect.tiles:
         db.execute("DELETE FROM tombstones WHERE id = ?", (new.tile.id,))  # said again on purpose
-    _write(db, effect, now=now)
+    _write(db, relating.related(db, effect, near), now=now)
     return outcome
 
 

@@ -17,6 +17,7 @@ from stoker.memories.tiles import Status, Tile, TileId, TileState, canonical
 _STANDING = "('active', 'merged', 'superseded')"
 _SAME_ENTITY_MAX = 20
 _BY_TEXT_MAX = 10
+_NEAR_MAX = 10
 _WORDS_MAX = 8
 _KNOWN_MAX = 20_000
 _LINK = "one, other, relation, rule, decided_by, detail"
@@ -71,64 +72,75 @@ def candidates(
     """The tiles that it may say the same as, or replace: by entity, by words, and those `near`.
 
     None of these lists gates another. Superseded and merged ones count too, so that the order of
-    arrival does not matter.
+    arrival does not matter; of those near, the first few that are active.
     """
-    names = sorted({canonical(name) for name in (tile.subject, *tile.entities)} - {""})
-    words = list(dict.fromkeys(content_words(tile.statement)))[:_WORDS_MAX]
-    found: dict[int, None] = {}
-    lists = [
-        (
-            "SELECT tile FROM tile_entities WHERE entity IN (SELECT value FROM json_each(?))"
-            " ORDER BY tile DESC LIMIT ?",
-            (json.dumps(names), _SAME_ENTITY_MAX),
-        ),
-        (
-            "SELECT seq FROM tiles WHERE tile_id IN (SELECT value FROM json_each(?))"
-            " ORDER BY seq LIMIT ?",
-            (json.dumps(near), len(near)),
-        ),
-    ]
-    if words:
-        match = " OR ".join(f'"{word.replace(chr(34), "")}"' for word in words)
-        lists.append(
-            (
-                "SELECT rowid FROM tiles_fts WHERE tiles_fts MATCH ? ORDER BY rank LIMIT ?",
-                (match, _BY_TEXT_MAX),
-            )
-        )
-    for sql, parameters in lists:
-        found.update((seq, None) for (seq,) in db.execute(sql, parameters))
+    found = dict.fromkeys((*_of_entities(db, tile), *_near(db, near), *_by_words(db, tile)))
     rows = db.execute(
-        "SELECT tile FROM json_each(?) CROSS JOIN tile_heads ON tile = value"
-        f" WHERE status IN {_STANDING} ORDER BY key",
+        "SELECT tile, tile_id FROM json_each(?) CROSS JOIN tile_heads ON tile = value"
+        f" CROSS JOIN tiles ON tiles.seq = tile WHERE status IN {_STANDING} ORDER BY key",
         (json.dumps(list(found)),),
     )
-    tiles = known.read(db, [seq for (seq,) in rows])
+    tiles = known.read(db, rows.fetchall())
     return [other for other in tiles if other.id != tile.id and other.scope == tile.scope]
 
 
+def _of_entities(db: sqlite3.Connection, tile: Tile) -> list[int]:
+    names = {canonical(name) for name in (tile.subject, *tile.entities)} - {""}
+    if not names:
+        return []
+    rows = db.execute(
+        "SELECT tile FROM tile_entities WHERE entity IN (SELECT value FROM json_each(?))"
+        " ORDER BY tile DESC LIMIT ?",
+        (json.dumps(sorted(names)), _SAME_ENTITY_MAX),
+    )
+    return [seq for (seq,) in rows]
+
+
+def _near(db: sqlite3.Connection, near: Sequence[TileId]) -> list[int]:
+    if not near:
+        return []
+    rows = db.execute(
+        "SELECT seq FROM json_each(?) CROSS JOIN tiles ON tile_id = value"
+        " CROSS JOIN tile_heads ON tile = seq WHERE status = 'active' ORDER BY key LIMIT ?",
+        (json.dumps(near), _NEAR_MAX),
+    )
+    return [seq for (seq,) in rows]
+
+
+def _by_words(db: sqlite3.Connection, tile: Tile) -> list[int]:
+    words = list(dict.fromkeys(content_words(tile.statement)))[:_WORDS_MAX]
+    if not words:
+        return []
+    match = " OR ".join(f'"{word.replace(chr(34), "")}"' for word in words)
+    rows = db.execute(
+        "SELECT rowid FROM tiles_fts WHERE tiles_fts MATCH ? ORDER BY rank LIMIT ?",
+        (match, _BY_TEXT_MAX),
+    )
+    return [seq for (seq,) in rows]
+
+
 class KnownTiles:
-    """Tiles by their `seq`, which is never used twice; a tile never changes, so a copy may stay.
+    """Copies of tiles by their ids, which say all of a tile that a comparison looks at.
 
     Whether one is still there, and how it stands, is asked of the database each time.
     """
 
     def __init__(self) -> None:
-        self._tiles: dict[int, Tile] = {}
+        self._tiles: dict[str, Tile] = {}
 
-    def read(self, db: sqlite3.Connection, seqs: Sequence[int]) -> list[Tile]:
-        """Those tiles, in that order."""
-        missing = [seq for seq in seqs if seq not in self._tiles]
+    def read(self, db: sqlite3.Connection, rows: Sequence[tuple[int, str]]) -> list[Tile]:
+        """The tiles of these rows, `(seq, id)`, in that order."""
+        missing = [seq for seq, id in rows if id not in self._tiles]
         if len(self._tiles) + len(missing) > _KNOWN_MAX:
             self._tiles.clear()
-            missing = list(seqs)
+            missing = [seq for seq, _ in rows]
         if missing:
-            rows = db.execute(
+            found = db.execute(
                 "SELECT tiles.* FROM json_each(?) CROSS JOIN tiles ON seq = value",
                 (json.dumps(missing),),
             )
-            self._tiles.update((row["seq"], to_tile(row)) for row in rows)
-        return [self._tiles[seq] for seq in seqs]
+            self._tiles.update((row["tile_id"], to_tile(row)) for row in found)
+        return [self._tiles[id] for _, id in rows]
 
 
 def _reach(db: sqlite3.Connection, ids: Collection[str]) -> tuple[set[str], list[Link]]:

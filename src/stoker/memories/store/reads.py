@@ -122,3 +122,14 @@ def tiles(db: sqlite3.Connection, ids: Sequence[TileId]) -> list[Tile]:
         (json.dumps(ids),),
     )
     return [to_tile(row) for row in rows]
+
+
+def are_there(db: sqlite3.Connection, table: str, column: str, ids: Sequence[str]) -> bool:
+    """Whether none of these spans or tiles was erased."""
+    if not ids:
+        return True
+    (count,) = db.execute(
+        f"SELECT count(*) FROM json_each(?) CROSS JOIN {table} ON {column} = value",
+        (json.dumps(ids),),
+    ).fetchone()
+    return bool(count == len(ids))

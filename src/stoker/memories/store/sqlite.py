@@ -20,6 +20,7 @@ from stoker.memories.records import (
     Change,
     DocumentOutcome,
     DocumentView,
+    Draft,
     Forgotten,
     ImportId,
     ImportState,
@@ -27,6 +28,7 @@ from stoker.memories.records import (
     NewDocument,
     NewTile,
     Refusal,
+    Relate,
     SourceView,
     Stage,
     StageEffect,
@@ -173,10 +175,11 @@ class SqliteMemoryStore:
         return await self.read(lambda db: stages.next_answers(db, limit))
 
     async def apply(
-        self, answered: Answered, effect: StageEffect, *, embedder: str, now: float
-    ) -> bool:
+        self, drafts: Sequence[Draft], relate: Relate, *, embedder: str, now: float
+    ) -> int:
+        relating = effects.Relating(relate, self._known)
         return await self.write(
-            lambda db: effects.apply(db, answered, effect, embedder=embedder, now=now)
+            lambda db: effects.apply(db, drafts, relating, embedder=embedder, now=now)
         )
 
     async def spans(self, ids: Sequence[SpanId]) -> list[PlacedSpan]:
@@ -184,11 +187,6 @@ class SqliteMemoryStore:
 
     async def tiles(self, ids: Sequence[TileId]) -> list[Tile]:
         return await self.read(lambda db: reads.tiles(db, ids))
-
-    async def candidates(self, asked: Sequence[tuple[Tile, Sequence[TileId]]]) -> list[list[Tile]]:
-        return await self.read(
-            lambda db: [linking.candidates(db, tile, near, self._known) for tile, near in asked]
-        )
 
     async def get_tile(self, id: TileId) -> TileView:
         return await self.read(lambda db: reads.tile(db, id))
@@ -236,9 +234,19 @@ class SqliteMemoryStore:
         return await self.write(lambda db: portable.restore(db, lines, now=now))
 
     async def add_note(
-        self, id: ImportId, document: NewDocument, effect: StageEffect, *, now: float
+        self,
+        id: ImportId,
+        document: NewDocument,
+        effect: StageEffect,
+        near: Sequence[Sequence[TileId]],
+        relate: Relate,
+        *,
+        now: float,
     ) -> DocumentOutcome:
-        return await self.write(lambda db: effects.add_note(db, id, document, effect, now=now))
+        relating = effects.Relating(relate, self._known)
+        return await self.write(
+            lambda db: effects.add_note(db, id, document, effect, near, relating, now=now)
+        )
 
     async def forget_source(self, id: SourceId, *, now: float) -> Forgotten:
         return await self.write(lambda db: forgetting.forget_source(db, id, now=now))

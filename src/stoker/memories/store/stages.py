@@ -131,7 +131,7 @@ def next_answers(db: sqlite3.Connection, limit: int) -> list[Answered]:
     """Answers whose turn it is: of each import, those before the first that is still awaited.
 
     Interpretation is in the order of the documents, so that the result does not depend on which
-    answer came first.
+    answer came first. What an answer of one document asks for stands before the next document.
     """
     found: list[Answered] = []
     for (batch,) in db.execute(
@@ -144,22 +144,25 @@ def next_answers(db: sqlite3.Connection, limit: int) -> list[Answered]:
 
 
 def _in_turn(db: sqlite3.Connection, batch: int, limit: int) -> list[Answered]:
-    first = db.execute(
-        "SELECT seq FROM documents INDEXED BY documents_open WHERE import = ? AND is_open"
-        " ORDER BY seq LIMIT 1",
-        (batch,),
-    ).fetchone()
-    rows = db.execute(
-        "SELECT stages.*, document, ord FROM document_stages"
-        " JOIN stages ON stages.seq = stage WHERE document = ?"
-        " AND state NOT IN ('done', 'quarantined', 'cancelled') ORDER BY ord LIMIT ?",
-        (first["seq"], limit),
-    )
     turn: list[Answered] = []
-    for row in rows:
-        if row["state"] != "answered":
-            break
-        turn.append(Answered(to_stage(row), row["answer"], row["document"], row["ord"]))
+    opened = db.execute(
+        "SELECT seq FROM documents INDEXED BY documents_open WHERE import = ? AND is_open"
+        " ORDER BY seq LIMIT ?",
+        (batch, limit),
+    ).fetchall()
+    for (document,) in opened:
+        rows = db.execute(
+            "SELECT stages.*, ord FROM document_stages JOIN stages ON stages.seq = stage"
+            " WHERE document = ? AND state NOT IN ('done', 'quarantined', 'cancelled')"
+            " ORDER BY ord LIMIT ?",
+            (document, limit - len(turn)),
+        )
+        for row in rows:
+            if row["state"] != "answered":
+                return turn
+            turn.append(Answered(to_stage(row), row["answer"], document, row["ord"]))
+        if len(turn) >= limit:
+            return turn
     return turn
 
 
