@@ -197,7 +197,7 @@ async def test_how_many_answers_share_a_transaction_changes_nothing(tmp_path, mo
 
     together = await told("together")
     monkeypatch.setattr(ingest, "_AT_ONCE", 3)
-    monkeypatch.setattr(effects, "TILES_MAX", 5)
+    monkeypatch.setattr(effects, "TILES_AT_ONCE", 5)
     apart = await told("apart")
 
     assert differences(together, apart) == ""

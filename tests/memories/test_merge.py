@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stoker.memories import lexical, merge
+from stoker.memories.blocking import keys_of
 from stoker.memories.calibration import calibration, fit
 from stoker.memories.merge import LEXICAL, Calibration, Link, Neighbour, Relation, Rule, relate
 from stoker.memories.settling import Member, changes, reach, settle, undo
@@ -304,3 +305,38 @@ def test_a_model_that_nobody_measured_merges_nothing_by_its_cosines() -> None:
     one, other = tile("Anna runs a shop."), tile("Anna runs a small shop.")
     assert relate(one, other, 1.0, limits)[0] is None
     assert relate(one, other, 0.97, calibration("all-minilm-l6-v2"))[0] is Relation.DUPLICATE
+
+
+WORDS = st.lists(
+    st.sampled_from(["Anna", "bakes", "bread", "dark", "daily", "Ben", "sells", "honey"]),
+    min_size=2, max_size=5,
+)  # fmt: skip
+
+
+@given(WORDS, WORDS)
+def test_whatever_a_rule_would_link_meets_under_a_key(one: list[str], other: list[str]) -> None:
+    tiles = [tile(f"{' '.join(words)}.", id=name) for name, words in (("1", one), ("2", other))]
+
+    first, second = map(keys_of, tiles)
+
+    if relate(*tiles, 1.0, LEXICAL)[0] in {Relation.SAME, Relation.DUPLICATE}:
+        assert set(first.words) & set(second.kept)
+        assert set(second.words) & set(first.kept)
+
+
+def test_values_of_one_property_meet_under_its_key_and_scopes_do_not() -> None:
+    here, there = HOMES[0], replace(HOMES[0], scope="another")
+
+    assert {keys_of(each).property for each in HOMES} == {keys_of(here).property}
+    assert keys_of(here).property in keys_of(HOMES[1]).kept
+    assert not set(keys_of(here).kept) & set(keys_of(there).kept)
+
+
+def test_a_value_is_linked_with_those_around_it_in_time_only() -> None:
+    homes = [tile(f"Tom lives in {city}.", 1990 + n) for n, city in enumerate("ABCDEFGHIJKL")]
+    new = tile("Tom lives in Porto.", 1995)
+
+    found = merge.decide(new, [Neighbour(each, 0.5) for each in homes], LEXICAL)
+
+    linked = {each.other if each.one == new.id else each.one for each in found.links}
+    assert linked == {each.id for each in homes[2:9]}

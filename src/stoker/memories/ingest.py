@@ -39,7 +39,10 @@ class Handler(Protocol):
         """The request body; `None` where its text was erased meanwhile."""
 
     async def read(self, answers: Sequence[Answered]) -> list[Draft]:
-        """What each answer says by itself. It may be read again after a crash."""
+        """What each of the next answers says by itself: of all, or of the first few.
+
+        It may be read again after a crash.
+        """
 
     def relate(self, effect: StageEffect, known: Sequence[Sequence[Tile]]) -> StageEffect:
         """Add how the tiles of an effect relate to each other and to those that are known."""

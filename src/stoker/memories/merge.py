@@ -7,6 +7,7 @@ What follows for the tiles from all relations together is `settling`'s business.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -22,6 +23,8 @@ from stoker.memories.tiles import Tile
 
 VERSION: Final = 1
 NEIGHBOURS_MAX: Final = 8
+_TIMES_AROUND: Final = 3
+_VALUES_MAX: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,15 +103,45 @@ def decide(tile: Tile, neighbours: Sequence[Neighbour], calibration: Calibration
     """
     links: list[Link] = []
     left_open: list[Neighbour] = []
+    values: list[Tile] = []
     for neighbour in sorted(neighbours, key=lambda each: (-each.similarity, each.tile.id)):
         if neighbour.tile.id == tile.id or neighbour.tile.scope != tile.scope:
             continue
         relation, rule, detail = relate(tile, neighbour.tile, neighbour.similarity, calibration)
         if relation is None:
             left_open.append(neighbour)
+        elif relation is Relation.CHANGED:
+            values.append(neighbour.tile)
         elif relation is not Relation.APART:
             links.append(link(tile, neighbour.tile, relation, rule, detail=detail))
+    links += [
+        link(tile, other, Relation.CHANGED, Rule.ONE_VALUE, detail=_name(tile))
+        for other in _around(tile, values)
+    ]
     return Decision(tuple(links), tuple(left_open[:NEIGHBOURS_MAX]))
+
+
+def _around(tile: Tile, values: Sequence[Tile]) -> list[Tile]:
+    """The values that come shortly before and after it: a value ends where the next one begins.
+
+    Without that, a property of a thousand values has a million links, all settled together. Any
+    two that follow each other are linked, whichever came first. Some more, for a value may be
+    said in several ways, and one that rests on the same words ends nothing.
+    """
+    at = tile.since
+    if at is None:
+        return list(values[:_VALUES_MAX])
+    times = sorted({other.since for other in values if other.since is not None})
+    place = bisect_left(times, at)
+    # Those of the same time, if there are any, stand at `place`.
+    wanted = {*times[max(0, place - _TIMES_AROUND) : place + _TIMES_AROUND + 1]}
+    undated = [other for other in values if other.since is None]
+    return [other for other in values if other.since in wanted] + undated[:_VALUES_MAX]
+
+
+def _name(tile: Tile) -> str:
+    told = facts_of(tile).property
+    return "" if told is None else told.name
 
 
 def link(
@@ -136,6 +169,18 @@ def relate(
     if _is_alike(mine.content, theirs.content, similarity, calibration):
         return Relation.DUPLICATE, Rule.SIMILAR, f"{similarity:.3f}"
     return None, Rule.UNASKED, ""
+
+
+def may_relate(one: Tile, other: Tile) -> bool:
+    """Whether they can be anything but apart, however similar: most neighbours cannot.
+
+    It takes a tenth of the time that their similarity does.
+    """
+    if _sense(one) == _sense(other):
+        return True
+    mine, theirs = facts_of(one), facts_of(other)
+    is_changed = _changed(mine.property, theirs.property) is not None
+    return is_changed or _forbidden(mine, theirs) is None
 
 
 def _is_alike(

@@ -21,6 +21,7 @@ from stoker.memories.records import (
     ImportId,
     ImportState,
     ImportView,
+    Near,
     NewDocument,
     NewTile,
     Refusal,
@@ -176,15 +177,12 @@ class MemoryStore(Protocol):
         id: ImportId,
         document: NewDocument,
         effect: StageEffect,
-        near: Sequence[Sequence[TileId]],
+        near: Near,
         relate: Relate,
         *,
         now: float,
     ) -> DocumentOutcome:
-        """Commit a document together with tiles that a person stated themselves.
-
-        `near`: for each of the tiles, those whose vectors are nearest.
-        """
+        """Commit a document together with tiles that a person stated themselves."""
 
     async def forget_source(self, id: SourceId, *, now: float) -> Forgotten:
         """Erase a source's text and all that rests on it alone. Raises `NotFound`."""

@@ -25,6 +25,10 @@ from stoker.memories.tiles import (
 ImportId = NewType("ImportId", str)
 StageKey = NewType("StageKey", str)
 
+TILES_AT_ONCE = 64
+"""Of one transaction, and at least one answer's. It holds the lock for about 50 ms: those who
+import, forget or add wait for it, those who search do not."""
+
 
 class ImportState(Enum):
     RUNNING = "running"
@@ -188,14 +192,18 @@ class StageEffect:
     judgements: Sequence[NewStage] = ()
 
 
+Near = Sequence[Sequence[TileId]] | None
+"""For each active tile of an effect those whose vectors are nearest, the nearest first; `None`
+where there are no vectors."""
+
+
 @dataclass(frozen=True, slots=True)
 class Draft:
     """An answer that was read and checked, and not yet compared with what is known."""
 
     answered: Answered
     effect: StageEffect
-    near: Sequence[Sequence[TileId]] = ()
-    """For each active tile of the effect, those whose vectors are nearest, the nearest first."""
+    near: Near = None
     spans: Sequence[SpanId] = ()
     tiles: Sequence[TileId] = ()
     """What was read for it. Where some of that was erased meanwhile, it has to be read again."""

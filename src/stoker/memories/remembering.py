@@ -18,10 +18,12 @@ from stoker.memories.merging import Merging
 from stoker.memories.ports import MemoryStore
 from stoker.memories.recall.recall import Asked, Recall
 from stoker.memories.records import (
+    TILES_AT_ONCE,
     Answered,
     ChunkInputs,
     Draft,
     JudgeInputs,
+    Near,
     NewTile,
     Stage,
     StageEffect,
@@ -79,7 +81,10 @@ class Remembering:
                 return await self._merging.ask(inputs)
 
     async def read(self, answers: Sequence[Answered]) -> list[Draft]:
-        """Do together what depends on no other answer: reading, the guards, vectors."""
+        """Do together what depends on no other answer: reading, the guards, vectors.
+
+        Returns as many of the answers as one transaction takes; the others are read all the same.
+        """
         erasures = self._erasures
         known = {
             one.stage.key: read
@@ -90,6 +95,8 @@ class Remembering:
         known |= await self._read_chunks(fresh)
         known |= await self._read_judgements(fresh)
         self._read = known if erasures == self._erasures else {}
+        sizes = accumulate(len(known[one.stage.key].effect.tiles) for one in answers)
+        answers = answers[: max(1, sum(size <= TILES_AT_ONCE for size in sizes))]
         reads = [known[one.stage.key] for one in answers]
         near = await self._near([(read.effect, read.vectors) for read in reads])
         return [
@@ -170,9 +177,7 @@ class Remembering:
             for (key, inputs, answer), effect in zip(asked, effects, strict=True)
         }
 
-    async def _near(
-        self, read: Sequence[tuple[StageEffect, Vectors | None]]
-    ) -> list[Sequence[Sequence[TileId]]]:
+    async def _near(self, read: Sequence[tuple[StageEffect, Vectors | None]]) -> list[Near]:
         """For the active tiles of each: the nearest that are known, and of those before them."""
         asked = [
             Asked(new.tile.id, new.tile.scope, vector)
@@ -182,7 +187,7 @@ class Remembering:
         ]
         near = iter(await self.recall.neighbours(asked)) if asked else iter(())
         return [
-            [] if vectors is None else [next(near) for _ in _active_tiles(effect)]
+            None if vectors is None else [next(near) for _ in _active_tiles(effect)]
             for effect, vectors in read
         ]
 
@@ -206,9 +211,7 @@ class Remembering:
         found = await self._store.injections(turns)
         return lambda spans: _marked(spans, found)
 
-    async def with_near(
-        self, effect: StageEffect
-    ) -> tuple[StageEffect, Sequence[Sequence[TileId]]]:
+    async def with_near(self, effect: StageEffect) -> tuple[StageEffect, Near]:
         """An effect with vectors, and what is near to each of its active tiles."""
         (vectors,) = await self._embedded([effect])
         (near,) = await self._near([(effect, vectors)])

@@ -24,11 +24,7 @@ class Member:
 
     @property
     def since(self) -> float | None:
-        """From when on it is true, as far as is known."""
-        tile = self.tile
-        if tile.valid_from is not None:
-            return tile.valid_from
-        return tile.occurred_from if tile.occurred_from is not None else tile.said_at
+        return self.tile.since
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,10 +90,10 @@ _STRENGTH = {
 def _effective(links: Iterable[Link], by_id: Mapping[str, Member]) -> list[Link]:
     """One link for each pair, the strongest, in a fixed order."""
     best: dict[tuple[str, str], Link] = {}
-    for link in sorted(links, key=lambda each: (each.decided_by, each.relation.value)):
+    for link in links:
         if link.one in by_id and link.other in by_id:
-            known = best.get((link.one, link.other))
-            if known is None or _strength(link) > _strength(known):
+            known = best.setdefault((link.one, link.other), link)
+            if known is not link and _rank(link) < _rank(known):
                 best[link.one, link.other] = link
     return [
         link
@@ -106,8 +102,8 @@ def _effective(links: Iterable[Link], by_id: Mapping[str, Member]) -> list[Link]
     ]
 
 
-def _strength(link: Link) -> int:
-    return _STRENGTH.get(link.rule, -1)
+def _rank(link: Link) -> tuple[int, str, str]:
+    return -_STRENGTH.get(link.rule, -1), link.decided_by, link.relation.value
 
 
 def _is_independent(link: Link, by_id: Mapping[str, Member]) -> bool:

@@ -150,6 +150,13 @@ class Tile:
     """Key of the stage that wrote it; empty for what a person added."""
     language: str = ""
 
+    @property
+    def since(self) -> float | None:
+        """From when on it is true, as far as is known."""
+        if self.valid_from is not None:
+            return self.valid_from
+        return self.occurred_from if self.occurred_from is not None else self.said_at
+
 
 @dataclass(frozen=True, slots=True)
 class Provenance:

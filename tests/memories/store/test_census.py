@@ -3,11 +3,11 @@
 from dataclasses import replace
 
 from stoker.memories.recall.recall import Recall
-from stoker.memories.records import DocumentStatus, StageEffect, StageState
+from stoker.memories.records import DocumentStatus, StageState
 from stoker.memories.store.census import take
 from stoker.memories.tiles import Status
 from tests.memories.recall.words import WordEmbedder
-from tests.memories.steps import IMPORT, answered, document, imported, span, tile
+from tests.memories.steps import IMPORT, answered, document, imported, span, taken_in, tile
 
 
 async def refuse(store, statement: str, reason: str) -> None:
@@ -30,7 +30,7 @@ async def test_documents_and_work_are_counted_by_state(store):
     await store.add_failure(IMPORT, "c.pdf", code="source_broken", message="it is no PDF")
     await answered(store)
     first, *_ = await store.next_answers(1)
-    await store.apply(first, StageEffect(first.stage.key, StageState.DONE), embedder="", now=5.0)
+    await taken_in(store, first)
 
     census = await store.census("")
 

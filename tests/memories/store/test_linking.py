@@ -3,7 +3,8 @@
 import pytest
 
 from stoker.memories.merge import Relation, Rule, link
-from stoker.memories.store import linking, states
+from stoker.memories.store import groups, states
+from stoker.memories.store.candidates import KnownTiles, candidates
 from stoker.memories.tiles import Status
 from tests.memories.steps import answered, document, imported, span, taken_in, tile
 
@@ -98,10 +99,10 @@ async def test_candidates_share_an_entity_or_words_or_are_near(store, pair):
     await store.add_tile(far, now=7.0)
     asked = tile("Ada left Paris").tile
 
-    known = linking.KnownTiles()
+    known = KnownTiles()
     by_words, by_vector = [
-        await store.read(lambda db, near=near: linking.candidates(db, asked, near, known))
-        for near in ([], [far.tile.id])
+        await store.read(lambda db, near=near: candidates(db, asked, near, known))
+        for near in (None, [far.tile.id])
     ]
 
     assert {one.id for one in by_words} == {first.tile.id, second.tile.id}
@@ -117,6 +118,14 @@ def test_settling_a_tile_reads_no_more_where_more_is_known(db, known):
     steps = []
     db.set_progress_handler(lambda: steps.append(0), 10)
 
-    linking.resettle(db, [new.tile.id], now=2.0)
+    groups.resettle(db, [new.tile.id], now=2.0)
 
     assert 0 < len(steps) < 60
+
+
+async def test_the_keys_of_an_erased_tile_are_erased_too(store, pair):
+    for new in pair:
+        await store.forget_tile(new.tile.id, now=6.0)
+
+    left = await store.read(lambda db: db.execute("SELECT count(*) FROM tile_keys").fetchone())
+    assert left[0] == 0

@@ -101,7 +101,7 @@ async def test_a_transaction_ends_before_it_is_long(store):
     await answered(store)
 
     def tiles(one):
-        return [tile(f"{one.stage.key} has {n}") for n in range(effects.TILES_MAX // 2)]
+        return [tile(f"{one.stage.key} has {n}") for n in range(effects.TILES_AT_ONCE // 2)]
 
     waiting = drafts(await store.next_answers(10), tiles)
 

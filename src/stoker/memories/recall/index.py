@@ -19,6 +19,8 @@ from stoker.memories.recall.vectors import Codes, Vectors, encode, signs, words_
 _CANDIDATES_MIN = 2_048
 """How many of the nearest by bits are compared by bytes. 512 found all of the true ten nearest
 among a million vectors in clusters. Real ones are less tidy; four times as many cost little."""
+_OF_MANY_MIN = 512
+"""The same for many searches in a row, for tiles that are to be compared: a few are enough."""
 _BLOCK = 65_536
 """Rows per step of the scan: its three buffers stay in a core's second cache."""
 _FAR = np.uint16(65_535)
@@ -113,13 +115,36 @@ class VectorIndex:
         rows = self._candidates(
             query, max(_CANDIDATES_MIN, 4 * limit), scope, with_hidden=with_hidden
         )
+        (found,) = self._nearest(query[None, :], rows, limit)
+        return found
+
+    def search_all(self, queries: Vectors, limit: int, *, scope: int) -> list[Nearest]:
+        """The same for many rows of one scope, which share the reading where all is compared."""
+        wanted = max(_OF_MANY_MIN, 4 * limit)
+        if len(self) <= wanted:
+            rows = self._candidates(queries[0], wanted, scope, with_hidden=False)
+            return self._nearest(queries, rows, limit)
+        return [
+            found
+            for query in queries
+            for found in self._nearest(
+                query[None, :], self._candidates(query, wanted, scope, with_hidden=False), limit
+            )
+        ]
+
+    def _nearest(self, queries: Vectors, rows: NDArray[np.int64], limit: int) -> list[Nearest]:
         codes = self._segment.codes(rows).astype(np.float32)
         lengths = np.sqrt(np.einsum("ij,ij->i", codes, codes))
         # Not `@`: BLAS would wake its threads, and they spin beside whatever else the box does.
-        cosines = np.einsum("ij,j->i", codes, query) / np.maximum(lengths, 1)
-        # The owner breaks ties, so that equal texts come in the same order every time.
-        order = np.lexsort((self._owners[rows], -cosines))[:limit]
-        return Nearest(self._owners[rows[order]], cosines[order].astype(np.float32))
+        all_cosines = np.einsum("ij,kj->ki", codes, queries) / np.maximum(lengths, 1)
+        owners = self._owners[rows]
+        found = []
+        for cosines in all_cosines:
+            best = _largest(cosines, limit)
+            # The owner breaks ties, so that equal texts come in the same order every time.
+            order = best[np.lexsort((owners[best], -cosines[best]))[:limit]]
+            found.append(Nearest(owners[order], cosines[order].astype(np.float32)))
+        return found
 
     def _candidates(
         self, query: Vectors, wanted: int, scope: int | None, *, with_hidden: bool
@@ -174,6 +199,13 @@ class VectorIndex:
         self._owners[rows] = owners
         self._scopes[rows] = scopes
         self._flags[rows] = np.where(owners == ERASED, _GONE, 0)
+
+
+def _largest(cosines: NDArray[np.float32], wanted: int) -> NDArray[np.int64]:
+    """Where the largest are, and all that equal the last of them; in no order."""
+    if len(cosines) <= wanted:
+        return np.arange(len(cosines))
+    return np.flatnonzero(cosines >= np.partition(cosines, -wanted)[-wanted])
 
 
 def _smallest(distances: NDArray[np.uint16], wanted: int) -> NDArray[np.int64]:

@@ -236,33 +236,38 @@ async def _as_query(shelf: _Shelf, terms: Terms) -> Vectors | None:
 def _nearest(
     db: sqlite3.Connection, index: SyncedIndex, asked: Sequence[Asked]
 ) -> list[list[TileId]]:
-    from stoker.memories.recall.vectors import cosines_among  # noqa: PLC0415
+    near: dict[int, list[TileId]] = {}
+    for scope in dict.fromkeys(one.scope for one in asked):
+        places = [place for place, one in enumerate(asked) if one.scope == scope]
+        found = _nearest_of(db, index, [asked[place] for place in places], scope)
+        near |= zip(places, found, strict=True)
+    return [near[place] for place in range(len(asked))]
 
-    found = [
-        index.search(one.vector, _NEAREST_MAX, scope=one.scope, with_hidden=False) for one in asked
-    ]
+
+def _nearest_of(
+    db: sqlite3.Connection, index: SyncedIndex, asked: Sequence[Asked], scope: str
+) -> list[list[TileId]]:
+    from stoker.memories.recall.vectors import among, stacked  # noqa: PLC0415
+
+    vectors = stacked([one.vector for one in asked])
+    found = index.search_all(vectors, _NEAREST_MAX, scope=scope)
     owners = sorted({owner for each in found for owner in each.owners.tolist()})
     rows = db.execute(
-        "SELECT tiles.seq, tile_id, scope FROM json_each(?) CROSS JOIN tiles ON tiles.seq = value"
-        " CROSS JOIN tile_heads ON tile_heads.tile = value WHERE status = 'active'",
-        (json.dumps(owners),),
+        "SELECT tiles.seq, tile_id FROM json_each(?) CROSS JOIN tiles ON tiles.seq = value"
+        " CROSS JOIN tile_heads ON tile_heads.tile = value WHERE status = 'active' AND scope = ?",
+        (json.dumps(owners), scope),
     )
-    names = {seq: (TileId(id), scope) for seq, id, scope in rows}
+    names = {seq: TileId(id) for seq, id in rows}
+    ids = [one.tile_id for one in asked]
     near: list[list[TileId]] = []
-    for place, (one, each, cosines) in enumerate(
-        zip(asked, found, cosines_among([one.vector for one in asked]), strict=True)
-    ):
+    for place, (each, cosines) in enumerate(zip(found, among(vectors), strict=True)):
         pairs = [
-            (-cosine, names[owner][0])
+            (cosine, names[owner])
             for owner, cosine in zip(each.owners.tolist(), each.cosines.tolist(), strict=True)
-            if names.get(owner, ("", ""))[1] == one.scope
+            if owner in names
         ]
-        pairs += [
-            (-cosine, other.tile_id)
-            for other, cosine in zip(asked[:place], cosines.tolist(), strict=False)
-            if other.scope == one.scope
-        ]
+        pairs += zip(cosines[:place].tolist(), ids, strict=False)
         # Stable, so that of equals the one that was there first comes first.
-        pairs.sort(key=lambda pair: pair[0])
+        pairs.sort(key=lambda pair: -pair[0])
         near.append([id for _, id in pairs[:_NEAREST_MAX]])
     return near

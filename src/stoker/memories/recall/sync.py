@@ -55,6 +55,10 @@ class SyncedIndex:
         code = None if scope is None else scope_code(scope)
         return self._index.search(query, limit, scope=code, with_hidden=with_hidden)
 
+    def search_all(self, queries: Vectors, limit: int, *, scope: str) -> list[Nearest]:
+        """The same for many queries, among what is not hidden in a scope."""
+        return self._index.search_all(queries, limit, scope=scope_code(scope))
+
     def sync(self) -> None:
         """Make it survive a crash as it is."""
         self._index.sync()

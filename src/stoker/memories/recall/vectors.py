@@ -40,12 +40,16 @@ def decode(codes: Codes) -> Vectors:
     return normalised(codes.astype(np.float32))
 
 
-def cosines_among(rows: Sequence[Vectors]) -> Vectors:
+def stacked(rows: Sequence[Vectors]) -> Vectors:
+    """Single rows as one array."""
+    return np.stack(rows)
+
+
+def among(rows: Vectors) -> Vectors:
     """The cosine of each row with the code of each, as an index would find it."""
-    queries = np.stack(rows)
-    codes = encode(queries).astype(np.float32)
+    codes = encode(rows).astype(np.float32)
     lengths = np.sqrt(np.einsum("ij,ij->i", codes, codes))
-    cosines: Vectors = np.einsum("ij,kj->ki", codes, queries) / np.maximum(lengths, 1)
+    cosines: Vectors = np.einsum("ij,kj->ki", codes, rows) / np.maximum(lengths, 1)
     return cosines
 
 

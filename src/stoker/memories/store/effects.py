@@ -9,23 +9,24 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import repeat
 
 from stoker.memories.records import (
+    TILES_AT_ONCE,
     DocumentOutcome,
     Draft,
     ImportId,
+    Near,
     NewDocument,
     NewTile,
     Relate,
     StageEffect,
 )
-from stoker.memories.store import documents, linking, reads, states
+from stoker.memories.store import documents, reads, states
+from stoker.memories.store.candidates import KnownTiles, candidates
+from stoker.memories.store.groups import Groups
 from stoker.memories.store.stages import close_documents, plan
-from stoker.memories.tiles import Status, TileId
-
-TILES_MAX = 64
-"""Of one transaction, and at least one answer. It holds the lock for about 50 ms; those who import,
-forget or add wait for it, those who search do not."""
+from stoker.memories.tiles import Status
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,18 +34,16 @@ class Relating:
     """How an effect's tiles are compared with those that are known."""
 
     relate: Relate
-    known: linking.KnownTiles
+    known: KnownTiles
 
-    def related(
-        self, db: sqlite3.Connection, effect: StageEffect, near: Sequence[Sequence[TileId]]
-    ) -> StageEffect:
+    def related(self, db: sqlite3.Connection, effect: StageEffect, near: Near) -> StageEffect:
         """The effect with its links, and with what a judge has to be asked."""
         fresh = [new.tile for new in effect.tiles if new.status is Status.ACTIVE]
         if not fresh:
             return effect
-        asked = zip(fresh, near or [()] * len(fresh), strict=True)
+        asked = zip(fresh, repeat(None) if near is None else near, strict=near is not None)
         return self.relate(
-            effect, [linking.candidates(db, tile, others, self.known) for tile, others in asked]
+            effect, [candidates(db, tile, others, self.known) for tile, others in asked]
         )
 
 
@@ -60,17 +59,18 @@ def apply(
 
     An answer that somebody took in before changes nothing.
     """
+    groups = Groups()
     tiles = 0
     waited_for: set[int] = set()
     """Documents with new work: what stands behind them waits for it."""
     for place, draft in enumerate(drafts):
         tiles += len(draft.effect.tiles)
-        is_late = tiles > TILES_MAX or bool(waited_for - {draft.answered.document})
+        is_late = tiles > TILES_AT_ONCE or bool(waited_for - {draft.answered.document})
         if (place and is_late) or not _is_readable(db, draft):
             return place
         db.execute("SAVEPOINT draft")
         try:
-            effect = _take(db, draft, relating, embedder=embedder, now=now)
+            effect = _take(db, draft, relating, groups, embedder=embedder, now=now)
         except sqlite3.Error:
             raise
         except Exception:
@@ -95,7 +95,13 @@ def _is_readable(db: sqlite3.Connection, draft: Draft) -> bool:
 
 
 def _take(
-    db: sqlite3.Connection, draft: Draft, relating: Relating, *, embedder: str, now: float
+    db: sqlite3.Connection,
+    draft: Draft,
+    relating: Relating,
+    groups: Groups,
+    *,
+    embedder: str,
+    now: float,
 ) -> StageEffect:
     answered = draft.answered
     row = db.execute(
@@ -106,7 +112,7 @@ def _take(
     if row is None:
         return StageEffect(draft.effect.key, draft.effect.state)
     effect = relating.related(db, draft.effect, draft.near)
-    _write(db, effect, now=now)
+    _write(db, effect, groups, now=now)
     for new in effect.tiles:
         _add_vector(db, new, embedder)
     halves = [(f"{answered.order}.{place}", half) for place, half in enumerate(effect.halves)]
@@ -123,7 +129,7 @@ def add_note(
     id: ImportId,
     document: NewDocument,
     effect: StageEffect,
-    near: Sequence[Sequence[TileId]],
+    near: Near,
     relating: Relating,
     *,
     now: float,
@@ -132,16 +138,16 @@ def add_note(
     outcome = documents.add_document(db, id, document, now=now, is_revived=True)
     for new in effect.tiles:
         db.execute("DELETE FROM tombstones WHERE id = ?", (new.tile.id,))  # said again on purpose
-    _write(db, relating.related(db, effect, near), now=now)
+    _write(db, relating.related(db, effect, near), Groups(), now=now)
     return outcome
 
 
-def _write(db: sqlite3.Connection, effect: StageEffect, *, now: float) -> None:
+def _write(db: sqlite3.Connection, effect: StageEffect, groups: Groups, *, now: float) -> None:
     for new in effect.tiles:
         states.add_tile(db, new, now=now)
-    linking.add_links(db, effect.links)
+    groups.add_links(db, effect.links)
     linked = [id for link in effect.links for id in (link.one, link.other)]
-    linking.resettle(db, [*(new.tile.id for new in effect.tiles), *linked], now=now)
+    groups.resettle(db, dict.fromkeys([*(new.tile.id for new in effect.tiles), *linked]), now=now)
 
 
 def _add_vector(db: sqlite3.Connection, new: NewTile, embedder: str) -> None:

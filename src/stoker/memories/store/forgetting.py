@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 from stoker.core.errors import NotFound
 from stoker.memories.records import Forgotten
-from stoker.memories.store import states, supports
+from stoker.memories.store import keys, states, supports
+from stoker.memories.store.rows import to_tile
 from stoker.memories.tiles import SourceId, SpanId, Status, TileId
 
 FORGOTTEN = "person:forget"
@@ -114,4 +115,5 @@ def _erase_tiles(db: sqlite3.Connection, ids: Sequence[TileId], *, now: float) -
         # Retracted first, so that those which stood behind it come back; then the row goes.
         if states.head(db, id).status is not Status.RETRACTED:
             supports.retract(db, id, "erased", FORGOTTEN, at=now, now=now)
-        db.execute("DELETE FROM tiles WHERE tile_id = ?", (id,))
+        row = db.execute("DELETE FROM tiles WHERE tile_id = ? RETURNING *", (id,)).fetchone()
+        keys.remove(db, row["seq"], to_tile(row))

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from stoker.core.errors import InvalidRequest
-from stoker.memories.store import linking
+from stoker.memories.store import groups, keys
+from stoker.memories.store.rows import to_tile
 from stoker.memories.tiles import canonical
 
 FORMAT = "stoker-memories/1"
@@ -105,7 +106,7 @@ def restore(db: sqlite3.Connection, lines: Iterable[Mapping[str, Any]], *, now: 
         count += is_new
         if is_new and line["type"] == "tile":
             tiles.append(line["tile_id"])
-    linking.resettle(db, tiles, now=now)
+    groups.resettle(db, tiles, now=now)
     return count
 
 
@@ -145,7 +146,9 @@ def _read_span(db: sqlite3.Connection, line: Mapping[str, Any]) -> bool:
 def _read_tile(db: sqlite3.Connection, line: Mapping[str, Any]) -> bool:
     if not _inserted(db, "tiles", _TILE_COLUMNS, "tile_id", line):
         return False
-    (seq,) = db.execute("SELECT seq FROM tiles WHERE tile_id = ?", (line["tile_id"],)).fetchone()
+    row = db.execute("SELECT * FROM tiles WHERE tile_id = ?", (line["tile_id"],)).fetchone()
+    seq = row["seq"]
+    keys.add(db, seq, to_tile(row))
     names = {canonical(name) for name in (line["subject"], *json.loads(line["entities"]))} - {""}
     db.executemany(
         "INSERT INTO tile_entities (entity, tile) VALUES (?, ?)",

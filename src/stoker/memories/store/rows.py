@@ -29,6 +29,8 @@ from stoker.memories.tiles import (
     TileState,
 )
 
+STANDING = "('active', 'merged', 'superseded')"
+"""The states in which a tile is compared with others."""
 # Dictionaries, for they are four times as fast as the classes, and rows are many.
 _TILE_KINDS = {kind.value: kind for kind in TileKind}
 _SPAN_KINDS = {kind.value: kind for kind in SpanKind}

@@ -25,6 +25,7 @@ from stoker.memories.records import (
     ImportId,
     ImportState,
     ImportView,
+    Near,
     NewDocument,
     NewTile,
     Refusal,
@@ -43,14 +44,15 @@ from stoker.memories.store import (
     documents,
     effects,
     forgetting,
+    groups,
     imports,
     injections,
-    linking,
     portable,
     reads,
     stages,
     states,
 )
+from stoker.memories.store.candidates import KnownTiles
 from stoker.memories.tiles import PlacedSpan, SourceId, SpanId, Tile, TileId, TileState
 from stoker.store import database
 from stoker.store.lanes import Lane, start_both, stop_both
@@ -80,7 +82,7 @@ class SqliteMemoryStore:
         self.changes = 0
         """How many writes there were."""
         self._busy_timeout_s = busy_timeout_s
-        self._known = linking.KnownTiles()
+        self._known = KnownTiles()
         self._writer = Lane(
             "stoker-memories-writer",
             lambda: database.writer_session(path, SCHEMA, busy_timeout_s),
@@ -198,7 +200,7 @@ class SqliteMemoryStore:
         return await self.write(lambda db: states.append(db, change, now=now, expected=expected))
 
     async def undo(self, id: TileId, *, now: float) -> TileState:
-        return await self.write(lambda db: linking.undo_last(db, id, now=now))
+        return await self.write(lambda db: groups.undo_last(db, id, now=now))
 
     async def record_injection(
         self, request_id: str, turn: str, tiles: Sequence[TileId], *, now: float
@@ -238,7 +240,7 @@ class SqliteMemoryStore:
         id: ImportId,
         document: NewDocument,
         effect: StageEffect,
-        near: Sequence[Sequence[TileId]],
+        near: Near,
         relate: Relate,
         *,
         now: float,

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from stoker.core.errors import Conflict, NotFound
 from stoker.memories.records import Change, NewTile
+from stoker.memories.store import keys
 from stoker.memories.store.rows import to_state
 from stoker.memories.tiles import Provenance, Status, TileId, TileState, canonical
 
@@ -54,6 +55,7 @@ def add_tile(db: sqlite3.Connection, new: NewTile, *, now: float) -> bool:
             "INSERT INTO tile_entities (entity, tile) VALUES (?, ?)",
             [(name, inserted[0]) for name in sorted(names)],
         )
+        keys.add(db, inserted[0], tile)
     add_provenance(db, new.provenance)
     if inserted is not None or _stands_up(db, new):
         append(db, Change(tile.id, new.status, new.reason, new.decided_by), now=now)

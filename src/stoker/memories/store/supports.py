@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Sequence
 
 from stoker.memories.records import Change
-from stoker.memories.store import linking, states
+from stoker.memories.store import groups, states
 from stoker.memories.tiles import Status, TileId
 
 SOURCE_CHANGED = "rule:source_changed"
@@ -40,7 +40,7 @@ def hold_again(db: sqlite3.Connection, revision: int, *, now: float) -> None:
             reason = "the words that it rests on are there again"
             change = Change(TileId(row["tile_id"]), Status.ACTIVE, reason, SOURCE_CHANGED)
             states.append(db, change, now=now)
-            linking.resettle(db, [change.tile_id], now=now)
+            groups.resettle(db, [change.tile_id], now=now)
 
 
 def drop_unheld(
@@ -67,7 +67,7 @@ def retract(
     """Take a tile out; those that stood behind it and have support of their own come back."""
     change = Change(id, Status.RETRACTED, reason, decided_by, valid_to=at)
     states.append(db, change, now=now)
-    linking.resettle(db, [id], now=now)
+    groups.resettle(db, [id], now=now)
 
 
 def _fallen(db: sqlite3.Connection, span: int) -> list[TileId]:
