@@ -161,22 +161,16 @@ class LengthHistory:
         and six numbers for each bin that has any. Means and not sums, so that a constant length is
         still constant when it comes back.
         """
-        numbers = [round(self._exposure / self._weight, 1)]
-        for index in range(BINS):
-            dead = round(self._deaths[index] / self._weight, _DIGITS)
-            censored = round(self._censored[index] / self._weight, _DIGITS)
-            entries = round(self._entries[index] / self._weight, _DIGITS)
-            if dead or censored or entries:
-                mean = self._death_sum[index] / self._deaths[index] if dead else 0.0
-                seen = self._censored_sum[index] / self._censored[index] if censored else 0.0
-                numbers += (
-                    index,
-                    dead,
-                    round(mean, _DIGITS),
-                    censored,
-                    round(seen, _DIGITS),
-                    entries,
-                )
+        numbers, one = [round(self._exposure / self._weight, 1)], self._weight
+        least = one * 10.0**-_DIGITS
+        bins = zip(self._deaths, self._censored, self._entries, strict=True)
+        for index, (deaths, censored, entries) in enumerate(bins):
+            if deaths >= least or censored >= least or entries >= least:
+                mean = self._death_sum[index] / deaths if deaths else 0.0
+                seen = self._censored_sum[index] / censored if censored else 0.0
+                row = (deaths / one, mean, censored / one, seen, entries / one)
+                numbers.append(float(index))
+                numbers += [round(number, _DIGITS) for number in row]
         return numbers
 
     def restore(self, numbers: Sequence[float]) -> None:

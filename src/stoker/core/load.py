@@ -32,9 +32,9 @@ PRIOR_BYTES_PER_TOKEN: Final = 4.0
 GROUPS_MAX: Final = 1024
 """Families, and leaves, remembered; the ones taught longest ago are forgotten first."""
 
-GROUPS_KEPT: Final = 64
-"""Of families, and of leaves, kept across restarts: those with the most observations, a kilobyte
-each."""
+GROUPS_KEPT: Final = 32
+"""Of families, and of leaves, kept across restarts: those with the most observations, one or two
+kilobytes each, and it is done between two requests."""
 
 FamilyKey = tuple[str, str]
 LeafKey = tuple[str, str, int, int]
