@@ -35,6 +35,12 @@ async def opened(path: Path):
         await store.close()
 
 
+def test_a_large_transaction_writes_no_file_beside_the_database(path):
+    path.parent.mkdir()
+    with database.writer_session(path, SCHEMA, 1.0) as db:
+        assert db.execute("PRAGMA temp_store").fetchone()[0] == 2, "memory"
+
+
 async def refusal(path: Path) -> str:
     """The one line that opening `path` must end in."""
     with pytest.raises(StoreError) as caught:

@@ -46,6 +46,9 @@ _WRITER_SETTINGS = (
     "PRAGMA wal_autocheckpoint = 4000",
     "PRAGMA journal_size_limit = 67108864",
 )
+# Each statement that fires a trigger keeps the pages as they were before it. In a large transaction
+# they went to a file, ten writes for each job of a bulk. Migrations sort too much for the RAM.
+_AFTER_MIGRATION = "PRAGMA temp_store = MEMORY"
 _READER_SETTINGS = ("PRAGMA query_only = ON", "PRAGMA cache_size = -8192")
 
 
@@ -64,6 +67,7 @@ def writer_session(
                 connection.execute(setting)
             _check_pages(connection, path, schema)
             _migrate(connection, path, schema)
+            connection.execute(_AFTER_MIGRATION)
         except sqlite3.Error as error:
             raise store_error(error, path, schema.label) from error
         yield connection
