@@ -75,6 +75,22 @@ async def test_it_comes_as_it_is_made_and_ends_with_the_whole_of_it(kit):
         assert house.engine.calls[-1].is_collected, "it is a job like any other"
 
 
+async def test_it_begins_with_number_0_however_slow_the_store_is(kit, monkeypatch):
+    async with kit.house(slots=1, natural_tokens=100) as house, asyncio.TaskGroup() as group:
+        group.create_task(house.call("POST", "/v1/p1", {"prompt": "x"}))
+        await kit.until(lambda: house.running == 1)
+        get = house.fabric.jobs.get
+
+        async def slow(id):
+            await asyncio.sleep(0.05)
+            return await get(id)
+
+        monkeypatch.setattr(house.fabric.jobs, "get", slow)
+        events = events_of(await house.call("POST", PATH, asked()))
+
+    assert numbers(events) == list(range(len(events)))
+
+
 async def test_any_event_is_a_place_to_go_on_from_with_the_very_same_bytes(kit):
     async with kit.house() as house:
         whole = await house.call("POST", PATH, asked())

@@ -89,6 +89,8 @@ class ResponsesEndpoint:
         tenant = caller_of(scope).tenant
         submission = P2Submission(body=body, key=key, endpoint=RESPONSES, tenant=tenant)
         [enqueued] = await fabric.submit([submission])
+        if is_stream and enqueued.is_new:
+            fabric.response_events.open(enqueued.id, age_s=0.0)  # now: the numbers begin with 0
         headers = {"x-stoker-class": Priority.P2.label}
         responses = Responses(fabric, self.closing)
         if is_stream:

@@ -133,9 +133,8 @@ class ResponseEvents:
     def __init__(self) -> None:
         self._streams: OrderedDict[JobId, EventStream] = OrderedDict()
 
-    @contextmanager
-    def using(self, id: JobId, *, age_s: float) -> Iterator[EventStream]:
-        """The job's stream, kept while the block runs; a new one where there is none.
+    def open(self, id: JobId, *, age_s: float) -> EventStream:
+        """The job's stream; a new one where there is none.
 
         `age_s`, since the job was stored, is what the numbers of a new one begin with: an earlier
         life, which told less than an event a millisecond, has not come so far.
@@ -144,6 +143,12 @@ class ResponseEvents:
         if stream is None:
             stream = self._streams[id] = EventStream(first=int(1000 * max(0.0, age_s)))
         self._streams.move_to_end(id)
+        return stream
+
+    @contextmanager
+    def using(self, id: JobId, *, age_s: float) -> Iterator[EventStream]:
+        """The same, kept while the block runs."""
+        stream = self.open(id, age_s=age_s)
         stream.users += 1
         try:
             yield stream
