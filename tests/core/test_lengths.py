@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from collections.abc import Iterable
 from itertools import pairwise
 
 import pytest
@@ -232,3 +233,67 @@ def test_one_early_death_among_continued_answers_does_not_end_the_curve() -> Non
         history.add(500, entered=100)
 
     assert history.curve().remaining(200, None).mean == pytest.approx(300)
+
+
+# ---------------------------------------------------------------------------- when lengths change
+
+
+def lognormal(chance: random.Random, mean: float) -> int:
+    return max(1, round(chance.lognormvariate(math.log(mean) - 0.18, 0.6)))
+
+
+def taught(history: LengthHistory, lengths: Iterable[int]) -> int:
+    """Let it learn them as the scheduler does; how many times it forgot."""
+    forgotten = 0
+    for length in lengths:
+        before = history.count
+        history.add(length)
+        forgotten += history.count < 0.5 * before
+        history.curve()
+    return forgotten
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_answers_three_times_as_long_are_noticed_after_a_dozen(seed: int) -> None:
+    chance, history = random.Random(seed), LengthHistory()
+    taught(history, (lognormal(chance, 600) for _ in range(400)))
+
+    longer = [lognormal(chance, 1800) for _ in range(60)]
+
+    assert taught(history, longer[:16]) == 1
+    taught(history, longer[16:])
+    assert history.curve().remaining(0, None).mean > 1_000  # else 830
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda chance: 100,
+        lambda chance: lognormal(chance, 600),
+        lambda chance: max(1, round(chance.expovariate(1 / 300))),
+        lambda chance: chance.choice((20, 2_000)),
+    ],
+    ids=["constant", "lognormal", "exponential", "two kinds"],
+)
+def test_lengths_that_stay_what_they_are_are_hardly_ever_taken_for_others(draw) -> None:
+    chance, history = random.Random(7), LengthHistory()
+
+    assert taught(history, (draw(chance) for _ in range(5_000))) <= 2
+
+
+def test_answers_that_were_cut_off_late_are_evidence_of_longer_ones_too() -> None:
+    chance, history = random.Random(1), LengthHistory()
+    taught(history, (lognormal(chance, 600) for _ in range(400)))
+
+    for _ in range(8):
+        before = history.count
+        history.add(1_500, is_censored=True)
+        if history.count < 0.5 * before:
+            return
+    pytest.fail("eight answers outlasted nearly all that are known, and nothing was noticed")
+
+
+def test_few_observations_are_no_ground_to_forget_the_fewer_before() -> None:
+    history = LengthHistory()
+
+    assert taught(history, [100] * 50 + [10_000] * 20) == 0

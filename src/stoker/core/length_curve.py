@@ -96,6 +96,16 @@ class LengthCurve:
         second = 2.0 * (moment_end - moment) / alive - 2.0 * seen * mean
         return Moments(self.evidence.beyond(seen, bound), mean, max(second, mean * mean))
 
+    def hazard(self, length: int) -> float:
+        """-ln P(longer): how many times as long as usual it lasted, were lengths exponential. Where
+        the curve steps down, half the step counts.
+        """
+        index = bisect_right(self.points, length) - 1
+        alive = self.survival[index]
+        if self.points[index] == length and index:
+            alive = 0.5 * (alive + self.survival[index - 1])
+        return -math.log(max(alive, 1e-9))
+
     def _integrals(self, tokens: int, index: int) -> tuple[float, float]:
         point = self.points[index]
         slab = self.survival[index] * (tokens - point)

@@ -29,6 +29,7 @@ from stoker.core.length_curve import (
     bin_of,
     curve_of,
 )
+from stoker.core.length_drift import LengthDrift
 
 HALF_LIFE: Final = 200
 """Observations after which one counts half: about 290 effective ones, next to none beyond 1,000."""
@@ -39,6 +40,10 @@ PRIOR_MEAN_TOKENS: Final = 256.0
 
 _GROWTH: Final = 2.0 ** (1 / HALF_LIFE)
 _WEIGHT_MAX: Final = 2.0**30
+_FORGET: Final = 4.0
+"""What was learned before answers became longer counts a quarter."""
+_DRIFT_KNOWN: Final = 100.0
+"""Effective observations from which on a curve can be told from another."""
 # A curve is rebuilt once its history has grown by a quarter, at most 72 observations: late by a
 # third of the half-life at worst, and a rebuild (80 µs) costs about 1 µs per observation. Decisions
 # leave that to the next progress report, up to twice the growth, so that nobody's admission pays.
@@ -65,6 +70,7 @@ class LengthHistory:
         "_curve",
         "_death_sum",
         "_deaths",
+        "_drift",
         "_entries",
         "_exposure",
         "_fresh",
@@ -81,6 +87,7 @@ class LengthHistory:
         self._censored, self._censored_sum = _zeros(), _zeros()
         self._entries = _zeros()
         self._has_entries = False
+        self._drift = LengthDrift()
         self._weight = 1.0
         self._total = 0.0
         self._exposure = 0.0
@@ -110,6 +117,9 @@ class LengthHistory:
 
     def add_to_bin(self, index: int, length: int, *, entered: int, is_censored: bool) -> None:
         """The same, for whoever knows its bin: several histories learn each length."""
+        if self._has_drifted(length, entered, is_censored=is_censored):
+            self._weight *= _FORGET
+            self._curve = None
         self._weight *= _GROWTH
         if self._weight > _WEIGHT_MAX:
             self._rescale()
@@ -129,6 +139,14 @@ class LengthHistory:
         grown = self._fresh * weight / self._total
         self.is_due = grown >= _REBUILD_SHARE
         self.is_stale = self.is_stale or grown >= 2.0 * _REBUILD_SHARE
+
+    def _has_drifted(self, length: int, entered: int, *, is_censored: bool) -> bool:
+        """Whether this length shows, with those before, that the curve does not hold any more."""
+        curve = self._curve
+        if curve is None or self.count < _DRIFT_KNOWN:
+            return False
+        hazard = curve.hazard(length) - (curve.hazard(entered) if entered else 0.0)
+        return self._drift.note(max(0.0, hazard), is_censored=is_censored)
 
     def curve(self) -> LengthCurve:
         """The survival curve, rebuilt only when enough has been learned since the last one."""

@@ -57,7 +57,7 @@ class Policy:
     """Share of the KV cache that the forecast peak may reach with a P0 request."""
     kv_share_p1: float = 0.97
     """The same with a P1 request."""
-    kv_share_p2: float = 0.95
+    kv_share_p2: float = 0.96
     """The same with a background request."""
 
     session_ttl_max_s: float = 30.0
