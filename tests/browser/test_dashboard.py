@@ -227,24 +227,3 @@ async def test_with_keys_the_page_asks_for_one_and_keeps_it_in_its_tab(kit, tmp_
 
     assert admin not in kept[0]
     assert kept[1] == admin
-
-
-async def test_with_several_engines_one_chooses_which_is_shown(kit, tmp_path):
-    async with kit.engine("--slots", "2") as one, kit.engine("--slots", "3") as other:
-        options = ("--engine", f"small={one}", "--engine", f"large={other}")
-        async with kit.service(tmp_path, *options).running() as service, kit.browser() as browser:
-            await service.wait_ready()
-            async with kit.page(browser, service.url) as seen:
-                await seen.wait_live()
-                await seen.page.select_option("#engine", "large")
-                await seen.page.wait_for_selector("#engine-cards h3:has-text('large')")
-                names = await seen.page.eval_on_selector_all(
-                    "#engine-cards h3", "all => all.map(name => name.textContent)"
-                )
-                slots = await seen.page.eval_on_selector_all(
-                    "#engine-cards .card", "all => all.map(card => card.textContent)"
-                )
-
-    assert names[:2] == ["small", "large"]
-    # vLLM does not tell how many it runs at once, so that its default is believed.
-    assert ["Slots256" in text for text in slots[:2]] == [True, True]
