@@ -176,3 +176,16 @@ async def test_a_laptop_that_slept_shows_what_is_now_and_all_between(kit, tmp_pa
         assert await shown_at(seen) - slept_at > ASLEEP_S
         assert gaps(found) == []
         assert found[-1][0] > slept_at + ASLEEP_S - 6
+
+
+async def test_a_page_that_wakes_does_not_take_its_silent_connection_for_live(kit, tmp_path):
+    """In a sleep only the wall clock goes on, and the connection has died unnoticed."""
+    async with watching(kit, tmp_path) as (_, seen, wire):
+        async with wire.cut():
+            await seen.page.evaluate("const now = Date.now; Date.now = () => now() + 3_600_000")
+            await seen.page.wait_for_selector("#live[data-state=lost]", timeout=4_000)
+            assert await is_stale(seen)
+
+        await seen.wait_live()
+        await asyncio.sleep(2)
+        assert gaps(await rows(seen)) == []

@@ -26,8 +26,12 @@ export async function follow(path, on) {
 async function read(path, on, onLive) {
   const stop = new AbortController();
   let heardAt = performance.now();
+  let tickedAt = Date.now();
   const watchdog = setInterval(() => {
-    if (performance.now() - heardAt > SILENT_MS) stop.abort();
+    // In a sleep the wall clock alone goes on. A hidden page's timers are late without one.
+    const hasSlept = Date.now() - tickedAt > SILENT_MS && !document.hidden;
+    tickedAt = Date.now();
+    if (hasSlept || performance.now() - heardAt > SILENT_MS) stop.abort();
   }, 1000);
   try {
     const response = await ask(path, { signal: stop.signal, cache: "no-store" });
