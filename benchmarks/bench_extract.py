@@ -1,7 +1,8 @@
 """What a tiny real model's claims are worth: `python benchmarks/bench_extract.py`.
 
 Gold conversations go in chunks through the embedded engine (SmolLM2-135M), and its answers through
-parsing, splitting and guards. Ends with 1 if an answer is lost or anything ungrounded is accepted.
+parsing, splitting and guards; what is accepted is held against the gold. Ends with 1 if an answer
+is lost or anything ungrounded is accepted.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import aiohttp
 
 from stoker.engines.embedded import EmbeddedEngine, EmbeddedSettings
 from stoker.memories import extract
-from stoker.memories.answers import NextStep, Outcome, parse
+from stoker.memories.answers import NextStep, Outcome
 from stoker.memories.extract import FULL, SMALL, Line, Variant
 from stoker.memories.grounding import Evidence, ungrounded
 from stoker.memories.guards import Verdict, judge, tally
@@ -53,6 +54,7 @@ def main() -> int:
 
 async def measure(count: int, variants: Sequence[Variant], limit_s: float | None) -> int:
     chunks = chunks_of(count)
+    gold = gold_of(chunks)
     is_good = True
     with tempfile.TemporaryDirectory() as folder:
         engine = EmbeddedEngine(EmbeddedSettings(slots=2), data=Path(folder))
@@ -64,7 +66,7 @@ async def measure(count: int, variants: Sequence[Variant], limit_s: float | None
                 with suppress(TimeoutError):
                     async with asyncio.timeout(limit_s):
                         await run(engine.url, chunks, variant, result)
-                is_good &= report(variant, result, time.perf_counter() - started)
+                is_good &= report(variant, result, time.perf_counter() - started, gold)
         finally:
             await engine.stop()
     return 0 if is_good else 1
@@ -88,6 +90,13 @@ def chunks_of(count: int) -> list[tuple[Line, ...]]:
             for start in range(0, len(lines), LINES_PER_CHUNK)
         ]
     return found[:count]
+
+
+def gold_of(chunks: Sequence[tuple[Line, ...]]) -> list[tuple[str, str]]:
+    """The turn and the words of each fact that these chunks tell."""
+    turns = {line.span_id for chunk in chunks for line in chunk}
+    facts = (fact for told in conversations(count=20) for fact in told.facts)
+    return [(fact.turn_id, fact.quote) for fact in facts if fact.turn_id in turns]
 
 
 async def run(
@@ -123,10 +132,11 @@ async def ask(
     choice = answer["choices"][0]
     result.calls += 1
     result.output_tokens += answer["usage"]["completion_tokens"]
-    parsed = parse(choice["message"]["content"] or "", finish_reason=choice["finish_reason"])
+    text, reason = choice["message"]["content"] or "", choice["finish_reason"]
+    claims, parsed = extract.read(text, chunk, variant, finish_reason=reason)
     result.outcomes[parsed.outcome.value] += 1
     print(f"\r{variant.name}: {result.calls} calls", end="", file=sys.stderr, flush=True)
-    verdicts = judge(extract.claims(parsed.entries, variant), chunk)
+    verdicts = judge(claims, chunk)
     result.verdicts += verdicts
     by_id = {line.span_id: line for line in chunk}
     result.accepted += [(each, by_id[each.span_id]) for each in verdicts if each.guard.is_accepted]
@@ -135,7 +145,9 @@ async def ask(
     return ()
 
 
-def report(variant: Variant, result: Result, took_s: float) -> bool:
+def report(
+    variant: Variant, result: Result, took_s: float, gold: Sequence[tuple[str, str]]
+) -> bool:
     total = sum(result.outcomes.values())
     shares = ", ".join(
         f"{outcome.value} {result.outcomes[outcome.value] / max(1, total):.0%}"
@@ -152,6 +164,19 @@ def report(variant: Variant, result: Result, took_s: float) -> bool:
     print(
         f"\naccepted: {len(forms)}, different ones {len(set(forms))}; "
         f"with an ungrounded number or name: {len(made_up)} {made_up[:3]}"
+    )
+    told = [
+        (turn, quote)
+        for turn, quote in gold
+        if any(line.span_id == turn and quote in verdict.quote for verdict, line in result.accepted)
+    ]
+    right = [
+        verdict
+        for verdict, line in result.accepted
+        if any(line.span_id == turn and quote in verdict.quote for turn, quote in gold)
+    ]
+    print(
+        f"of {len(gold)} facts of the gold {len(told)} found; of the accepted {len(right)} are one"
     )
     for verdict, line in result.accepted[:6]:
         print(f"- {verdict.statement}  ← {line.author}: {line.text}")

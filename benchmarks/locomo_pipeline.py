@@ -17,7 +17,7 @@ from bench_memories_ingest import InstantJobs
 from locomo import Conversation, Observation, Turn
 
 from stoker.memories.asking import as_data
-from stoker.memories.extract import FULL
+from stoker.memories.extract import ENTRIES_MAX
 from stoker.memories.importing import prepare
 from stoker.memories.lexical import containment
 from stoker.memories.recall.recall import Recall
@@ -97,8 +97,8 @@ class Observer:
         if text.startswith("New: "):
             return json.dumps({"dup": [], "supersedes": [], "why": "different"})
         claims = list(self._claims(text.partition("<text>")[2]))
-        whole = json.dumps({"c": claims[: FULL.entries_max]})
-        return whole if len(claims) <= FULL.entries_max else f"{whole[:-2]}, {{"
+        whole = json.dumps({"c": claims[:ENTRIES_MAX]})
+        return whole if len(claims) <= ENTRIES_MAX else f"{whole[:-2]}, {{"
 
     def _claims(self, chunk: str) -> Iterator[dict[str, object]]:
         for number, line in _LINE.findall(chunk):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -57,6 +57,25 @@ def parse(answer: str, *, finish_reason: str | None = "stop", key: str = "c") ->
     entries, end = _whole_entries(text, start)
     is_closed = end is not None and finish_reason != "length"
     if is_closed:
+        return Parsed(entries, Outcome.STORED)
+    return Parsed(entries, Outcome.SALVAGED if entries else Outcome.QUARANTINED)
+
+
+_LABEL = re.compile(r'"(\d{1,4})"\s*:\s*"(\w{1,20})"')
+
+
+def parse_labels(answer: str, labels: Container[str], *, count: int) -> Parsed:
+    """The labels of the numbers 1 to `count`, as entries `{"q": number, "k": label}`.
+
+    Stored if each has one, salvaged if some have. Never raises.
+    """
+    found = {int(number): label for number, label in _LABEL.findall(_THINKING.sub("", answer))}
+    entries = tuple(
+        {"q": number, "k": found[number]}
+        for number in range(1, count + 1)
+        if found.get(number, "") in labels
+    )
+    if len(entries) == count:
         return Parsed(entries, Outcome.STORED)
     return Parsed(entries, Outcome.SALVAGED if entries else Outcome.QUARANTINED)
 

@@ -1,27 +1,31 @@
 """Extraction: one chunk becomes one request, and its answer becomes claims. Code checks them later.
 
 A variant is a prompt with its schema: `FULL`, and `SMALL` for models of a billion parameters or
-less, which copy no quotes and get lost in long instructions.
+less, which get lost in long instructions and in their own answers: they only label sentences.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from typing import Final
 
-from stoker.memories.answers import halves, sentence_cut
+from stoker.memories import answers, labelling
+from stoker.memories.answers import Parsed, halves, sentence_cut
 from stoker.memories.asking import SAMPLING, as_data, body, digest, prompt
 from stoker.memories.tiles import Role, TileKind
 
-VERSION: Final = 1
+VERSION: Final = 2
 OTHER: Final = "other"
 _KINDS: Final = [kind.value for kind in TileKind if kind is not TileKind.SUMMARY]
 _LINES_STEP: Final = 8
 """Line numbers are offered in steps, so that engines compile few different grammars."""
 _NAMES_MAX: Final = 12
 _BEFORE_MAX_CHARS: Final = 1200
+ENTRIES_MAX: Final = 8
+_STATEMENT_MAX_CHARS: Final = 240
+_TOKENS_MAX: Final = 700
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,14 +46,12 @@ class Line:
 @dataclass(frozen=True, slots=True)
 class Variant:
     name: str
-    entries_max: int
-    statement_max_chars: int
-    tokens_max: int
-    has_quotes: bool
+    is_labelling: bool
+    """The model labels sentences, and code copies them: see `labelling`."""
 
 
-FULL: Final = Variant("extract", 8, 240, 700, has_quotes=True)
-SMALL: Final = Variant("extract_small", 4, 160, 260, has_quotes=False)
+FULL: Final = Variant("extract", is_labelling=False)
+SMALL: Final = Variant("extract_small", is_labelling=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,21 +76,33 @@ def request(
     is_strict_openai: bool = False,
 ) -> dict[str, object]:
     """The body of the chat completion that extracts claims from `lines`."""
-    names = names_of(lines)
+    if variant.is_labelling:
+        asked = labelling.candidates(lines)
+        text, shape = _sentences_text(lines, asked), labelling.schema(len(asked))
+        tokens_max = labelling.tokens_max(len(asked))
+    else:
+        text, shape, tokens_max = _text(lines, before, names_of(lines)), schema(lines), _TOKENS_MAX
     return body(
         prompt(variant.name),
-        _text(lines, before, names),
-        schema(lines, variant),
+        text,
+        shape,
         model=model,
-        tokens_max=variant.tokens_max,
+        tokens_max=tokens_max,
         is_strict_openai=is_strict_openai,
     )
 
 
+def is_worth_asking(lines: Sequence[Line], variant: Variant) -> bool:
+    """Whether there is anything in `lines` that an answer could be about."""
+    return not variant.is_labelling or bool(labelling.candidates(lines))
+
+
 def fingerprint(variant: Variant) -> str:
     """Changes whenever the prompt, the schema or the sampling does: an ingredient of stage keys."""
-    shape = _schema(variant, lines=_LINES_STEP, names=())
-    return digest(VERSION, prompt(variant.name), shape, SAMPLING, variant.tokens_max)
+    if variant.is_labelling:
+        return digest(VERSION, prompt(variant.name), labelling.schema(1), SAMPLING)
+    shape = _schema(lines=_LINES_STEP, names=())
+    return digest(VERSION, prompt(variant.name), shape, SAMPLING, _TOKENS_MAX)
 
 
 def names_of(lines: Sequence[Line]) -> tuple[str, ...]:
@@ -96,28 +110,28 @@ def names_of(lines: Sequence[Line]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(as_data(line.author) for line in lines if line.author))[:_NAMES_MAX]
 
 
-def schema(lines: Sequence[Line], variant: Variant = FULL) -> dict[str, object]:
+def schema(lines: Sequence[Line]) -> dict[str, object]:
     """The JSON schema of an answer about `lines`."""
-    return _schema(variant, lines=len(lines), names=names_of(lines))
+    return _schema(lines=len(lines), names=names_of(lines))
 
 
-def _schema(variant: Variant, *, lines: int, names: Sequence[str]) -> dict[str, object]:
+def _schema(*, lines: int, names: Sequence[str]) -> dict[str, object]:
     numbers = max(1, -(-lines // _LINES_STEP)) * _LINES_STEP
-    text = {"type": "string", "minLength": 1, "maxLength": variant.statement_max_chars}
-    fields: dict[str, object] = {"q": {"type": "integer", "enum": list(range(1, numbers + 1))}}
-    if variant.has_quotes:
-        fields["quote"] = {"type": "string", "maxLength": 120}
-        fields["s"] = {"type": "string", "enum": [*names, OTHER]}
-    fields |= {"k": {"type": "string", "enum": _KINDS}, "t": text}
-    if variant.has_quotes:
-        fields["when"] = {"anyOf": [{"type": "string", "maxLength": 40}, {"type": "null"}]}
+    fields: dict[str, object] = {
+        "q": {"type": "integer", "enum": list(range(1, numbers + 1))},
+        "quote": {"type": "string", "maxLength": 120},
+        "s": {"type": "string", "enum": [*names, OTHER]},
+        "k": {"type": "string", "enum": _KINDS},
+        "t": {"type": "string", "minLength": 1, "maxLength": _STATEMENT_MAX_CHARS},
+        "when": {"anyOf": [{"type": "string", "maxLength": 40}, {"type": "null"}]},
+    }
     entry = {
         "type": "object",
         "properties": fields,
         "required": list(fields),
         "additionalProperties": False,
     }
-    entries = {"type": "array", "items": entry, "maxItems": variant.entries_max}
+    entries = {"type": "array", "items": entry, "maxItems": ENTRIES_MAX}
     return {
         "type": "object",
         "properties": {"c": entries},
@@ -135,19 +149,50 @@ def _text(lines: Sequence[Line], before: Sequence[Line], names: Sequence[str]) -
     return "\n".join([*parts, "<text>", *numbered, "</text>"])
 
 
+def _sentences_text(lines: Sequence[Line], asked: Sequence[labelling.Sentence]) -> str:
+    parts = (
+        f"[{number}] {as_data(part)}" if number else as_data(part)
+        for number, part in labelling.shown(lines, asked)
+    )
+    return "\n".join(["<text>", *parts, "</text>"])
+
+
 def _said(line: Line) -> str:
     author = as_data(line.author)
     return f"{author}: {as_data(line.text)}" if author else as_data(line.text)
 
 
-def claims(entries: Sequence[Mapping[str, object]], variant: Variant = FULL) -> tuple[Claim, ...]:
+def read(
+    answer: str, lines: Sequence[Line], variant: Variant = FULL, *, finish_reason: str | None
+) -> tuple[tuple[Claim, ...], Parsed]:
+    """The claims of an answer about `lines`, still unchecked, and how the answer ended."""
+    if not variant.is_labelling:
+        parsed = answers.parse(answer, finish_reason=finish_reason)
+        return claims(parsed.entries), parsed
+    asked = labelling.candidates(lines)
+    parsed = answers.parse_labels(answer, labelling.LABELS, count=len(asked))
+    return tuple(_copied(parsed, asked, lines)), parsed
+
+
+def _copied(
+    parsed: Parsed, asked: Sequence[labelling.Sentence], lines: Sequence[Line]
+) -> Iterator[Claim]:
+    for entry in parsed.entries:
+        label, sentence = entry["k"], asked[_number(entry["q"]) - 1]
+        if label != labelling.NONE:
+            author = as_data(lines[sentence.line].author)
+            statement = " ".join(sentence.text.split())
+            yield Claim(sentence.line + 1, sentence.text, author, _kind(label), statement)
+
+
+def claims(entries: Sequence[Mapping[str, object]]) -> tuple[Claim, ...]:
     """The entries that are statements at all, with every field of the right type and length.
 
     Engines without guided decoding answer with what they like, so nothing is taken for granted.
     """
     found = []
-    for entry in entries[: variant.entries_max]:
-        statement = _string(entry, "t", variant.statement_max_chars)
+    for entry in entries[:ENTRIES_MAX]:
+        statement = _string(entry, "t", _STATEMENT_MAX_CHARS)
         if statement:
             found.append(
                 Claim(

@@ -105,8 +105,8 @@ def interpret(
 ) -> Extracted:
     """Take the tiles out of an answer: what the guards let pass, and what they keep aside."""
     text, finish_reason = message(answer)
-    parsed = answers.parse(text, finish_reason=finish_reason)
-    claims = extract.claims(parsed.entries, variant_named(inputs.variant))
+    variant = variant_named(inputs.variant)
+    claims, parsed = extract.read(text, chunk.lines, variant, finish_reason=finish_reason)
     rules = GuardRules(has_assistants=settings.has_assistants)
     verdicts = judge(claims, chunk.lines, chunk.before, rules=rules, similarity=similarity)
     tiles = [
@@ -203,8 +203,9 @@ def _halves(inputs: ChunkInputs, chunk: Chunk, settings: MemoriesSettings) -> tu
         pieces = tuple(
             Piece(SpanId(line.span_id), line.at, line.at + len(line.text)) for line in part
         )
-        new = replace(inputs, pieces=pieces, context=context)
-        halves.append(NewStage(extraction_key(settings, variant, pieces), new))
+        if extract.is_worth_asking(part, variant):
+            new = replace(inputs, pieces=pieces, context=context)
+            halves.append(NewStage(extraction_key(settings, variant, pieces), new))
         context = pieces
     return tuple(halves)
 

@@ -328,7 +328,6 @@ _CONFIRMS: Final = re.compile(
     r"|please (?:remember|note|save) (?:that|this))\b",
     re.IGNORECASE,
 )
-_SENTENCE_END: Final = re.compile(r"[.!?]+(?=\s)|\n+")
 _CUT_OFF: Final = re.compile(r"\b(?:the|an?|of|and|or|from)[.,]?$", re.IGNORECASE)
 _VERB: Final = re.compile(
     r"\b(?:is|are|was|were|has|have|had|will|can|did|does|do|became|came|went|took)\b|\w{2,}ed\b",
@@ -372,23 +371,16 @@ def _denials(text: str) -> int:
 
 def _best_sentence(statement: str, text: str) -> tuple[int, int]:
     return max(
-        _sentences(text) or [(0, len(text))],
+        lexical.sentences(text) or [(0, len(text))],
         key=lambda span: (containment(statement, text[span[0] : span[1]]), -span[0]),
     )
-
-
-def _sentences(text: str) -> list[tuple[int, int]]:
-    ends = [match.end() for match in _SENTENCE_END.finditer(text)]
-    starts = [0, *ends]
-    pairs = zip(starts, [*ends, len(text)], strict=True)
-    return [(start, end) for start, end in pairs if text[start:end].strip()]
 
 
 def _around(text: str, place: _Place) -> str:
     """The sentences that a quote lies in."""
     return "".join(
         text[start:end]
-        for start, end in _sentences(text)
+        for start, end in lexical.sentences(text)
         if start < place.end and place.start < end
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from stoker.memories import extract
+from stoker.memories.extract import Line
 from stoker.memories.planning import ImportPlan, plan
 from stoker.memories.records import ChunkInputs, NewDocument, NewStage, Piece, StageKey
 from stoker.memories.settings import MemoriesSettings
@@ -66,7 +67,9 @@ def _stages(planned: ImportPlan, settings: MemoriesSettings) -> list[NewStage]:
     before: tuple[SpanId, ...] = ()
     for chunk in planned.chunks:
         spans = [by_id[id] for id in chunk.span_ids]
-        if any(_is_worth_asking(one, settings) for one in spans):
+        if any(_is_worth_asking(one, settings) for one in spans) and extract.is_worth_asking(
+            [Line(one.span.id, one.span.text, one.span.author) for one in spans], variant
+        ):
             pieces = tuple(Piece(id) for id in chunk.span_ids)
             context = tuple(Piece(id) for id in before[-_CONTEXT_PIECES_MAX:])
             key = extraction_key(settings, variant, pieces)

@@ -113,6 +113,25 @@ def _words(text: str) -> tuple[str, ...]:
     return tuple(_WORD.findall(normalise(text)))
 
 
+_SENTENCE_END: Final = re.compile(r"[.!?]+['\")\]’”]*(?=\s)|\n+")
+_NO_END: Final = re.compile(
+    r"(?:\b(?:mr|mrs|ms|dr|prof|st|jr|sr|vs|e\.g|i\.e|cf|approx|fig|vol|inc|ltd)|\b[A-Z])\.$",
+    re.IGNORECASE,
+)
+"""`Dr. Who` and `J. Doe` end nowhere."""
+
+
+def sentences(text: str) -> list[tuple[int, int]]:
+    """Where the sentences of `text` stand; together they are all of it but white space."""
+    ends = [
+        match.end()
+        for match in _SENTENCE_END.finditer(text)
+        if not _NO_END.search(text[max(0, match.start() - 8) : match.end()])
+    ]
+    pairs = zip([0, *ends], [*ends, len(text)], strict=True)
+    return [(start, end) for start, end in pairs if text[start:end].strip()]
+
+
 def content_words(text: str) -> list[str]:
     """Stems of the words that carry meaning, in their order."""
     return list(_content(text))

@@ -78,4 +78,14 @@ def is_dangling(statement: str) -> bool:
 
 def is_first_person(text: str) -> bool:
     """The author speaks of themselves."""
-    return _FIRST_PERSON.search(text) is not None or _PLURAL.search(text) is not None
+    return is_of_author(text) or is_of_group(text)
+
+
+def is_of_author(text: str) -> bool:
+    """It says `I`, `my` or the like."""
+    return _FIRST_PERSON.search(text) is not None
+
+
+def is_of_group(text: str) -> bool:
+    """It says `we`, `our` or the like: whose, nobody can tell."""
+    return _PLURAL.search(text) is not None
