@@ -5,7 +5,7 @@ import { $, h } from "./dom.js";
 import * as format from "./format.js";
 
 const AGAIN_MS = 4000;
-const STAGES = ["ready", "queued", "answered", "done", "quarantined", "cancelled"];
+const STAGES = ["done", "quarantined", "answered", "queued", "ready", "cancelled"]; // as a bar fills
 const STAGE_WORDS = {
   ready: "planned",
   queued: "a job now",
@@ -14,6 +14,9 @@ const STAGE_WORDS = {
   quarantined: "quarantined",
   cancelled: "cancelled",
 };
+
+const TAKEN = new Set(["accepted", "reattributed"]);
+const KIND_WORDS = { extract: "an answer about a chunk", judge: "an answer about tiles" };
 
 export class Memories {
   constructor(onProblem) {
@@ -64,7 +67,7 @@ export class Memories {
         step("Spans", stats.spans, "found by search at once"),
         step("Model work", stats.work.total, stagesOf(stats.work)),
         step("Tiles", tiles.reduce((sum, [, count]) => sum + count, 0), tileWords || "none yet"),
-        step("Quarantine", stats.work.quarantined, guardsOf(stats.guards)),
+        step("Quarantine", stats.work.quarantined + (stats.tiles.quarantined ?? 0), refusalsOf(stats)),
       ),
       ...imports.map((one) => this.card(one)),
       quarantined(quarantine),
@@ -82,14 +85,8 @@ export class Memories {
       { class: "card row" },
       h("b", { class: "clip", title: one.label }, one.label || one.id),
       h("span", { class: `state ${one.is_done ? "completed" : one.state}` }, one.is_done ? "done" : one.state),
-      h(
-        "span",
-        { class: "track", role: "img", "aria-label": `${format.percent(share)} done` },
-        ...STAGES.filter((stage) => work[stage]).map((stage) =>
-          h("i", { class: `stage-${stage}`, style: { width: `${(100 * work[stage]) / work.total}%` } }),
-        ),
-      ),
-      h("span", {}, `${format.percent(share)} of ${format.count(work.total)}`),
+      work.total ? track(work, share) : null,
+      h("span", {}, work.total ? `${format.percent(share)} of ${format.count(work.total)}` : "no model work"),
       h("span", { class: "quiet" }, `${format.times(documents, "document", "documents")}${failed ? `, ${failed} unreadable` : ""}, ${format.times(one.tiles, "tile", "tiles")}`),
       h("span", { class: "quiet" }, work.eta_s === null || one.is_done ? "" : `${format.seconds(work.eta_s)} left`),
       ...steer.map((verb) =>
@@ -108,6 +105,16 @@ export class Memories {
   }
 }
 
+function track(work, share) {
+  return h(
+    "span",
+    { class: "track", role: "img", "aria-label": `${format.percent(share)} done` },
+    ...STAGES.filter((stage) => work[stage]).map((stage) =>
+      h("i", { class: `stage-${stage}`, style: { width: `${(100 * work[stage]) / work.total}%` } }),
+    ),
+  );
+}
+
 function step(name, value, note) {
   return h("li", {}, h("h3", {}, name), h("strong", {}, format.count(value)), h("span", {}, note));
 }
@@ -117,9 +124,14 @@ function stagesOf(work) {
   return parts.join(", ") || "none yet";
 }
 
-function guardsOf(guards) {
-  const parts = Object.entries(guards).sort((one, other) => other[1] - one[1]).slice(0, 3);
-  return parts.map(([guard, count]) => `${format.count(count)} ${guard.replaceAll("_", " ")}`).join(", ") || "nothing was refused";
+// Answers that are kept aside, and the claims since the start: most of those are not worth keeping.
+function refusalsOf({ guards, work }) {
+  const refused = Object.entries(guards).filter(([guard]) => !TAKEN.has(guard));
+  const most = refused.sort((one, other) => other[1] - one[1]).slice(0, 3);
+  const parts = most.map(([guard, count]) => `${format.count(count)} ${guard.replaceAll("_", " ")}`);
+  const words = parts.length ? [`claims refused: ${parts.join(", ")}`] : [];
+  if (work.quarantined) words.unshift(format.times(work.quarantined, "unusable answer", "unusable answers"));
+  return words.join("; ") || "nothing was refused";
 }
 
 function quarantined(refusals) {
@@ -132,7 +144,7 @@ function quarantined(refusals) {
       "ol",
       { class: "log" },
       ...refusals.map((one) =>
-        h("li", {}, h("time", {}, format.clock(one.at)), h("code", {}, one.reason), h("span", { class: "text" }, one.what)),
+        h("li", {}, h("time", {}, format.clock(one.at)), h("code", {}, one.reason), h("span", { class: "text" }, KIND_WORDS[one.what] ?? one.what)),
       ),
     ),
   );
