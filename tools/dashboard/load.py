@@ -13,6 +13,55 @@ import aiohttp
 TOPICS = ("tides", "compost", "sourdough", "bicycles", "lighthouses", "bees", "canals", "kites")
 
 
+NOTES = {
+    "harbour.md": (
+        "Port Ellen has 14 berths.",
+        "Mira repaired the harbour crane in March 2026.",
+        "The ferry to Kennacraig leaves at 7 in the morning.",
+        "Jonas does not eat shellfish.",
+    ),
+    "garden.md": (
+        "Ada keeps four beehives behind the greenhouse.",
+        "The compost is turned every Saturday.",
+        "Ada's dog is called Biscuit.",
+        "The well ran dry in August 2025.",
+    ),
+    "workshop.md": (
+        "The lathe needs three-phase power.",
+        "Omar lent the bench grinder to Mira on 12 May 2026.",
+        "Spare belts are in the blue cabinet.",
+        "The fire extinguisher was checked in January 2026.",
+    ),
+}
+STATEMENTS = (
+    "Ada prefers to be called in the morning.",
+    "The staging database is on port 5433.",
+    "Omar's birthday is 9 November.",
+    "The office in Ghent closes at 18:00.",
+)
+_REMEMBER_LIMIT_S = 240.0
+
+
+async def remembered(url: str) -> None:
+    """Let the memory server have something to show: statements, documents that are done, one that
+    cannot be read. Waits for the model's answers.
+    """
+    async with aiohttp.ClientSession(url) as session:
+        for statement in STATEMENTS:
+            await _post(session, "/v1/memories", {"statement": statement})
+        begun = await _post(session, "/v1/memories/imports?label=house%20and%20harbour", {})
+        at = f"/v1/memories/imports?import={begun['id']}"
+        for name, lines in NOTES.items():
+            text = f"# {name.removesuffix('.md').title()}\n\n" + "\n\n".join(lines)
+            async with session.post(f"{at}&uri={name}", data=text.encode()) as answer:
+                await answer.read()
+        async with session.post(f"{at}&uri=scan.pdf", data=b"%PDF-1.7 cut off") as answer:
+            await answer.read()
+        async with asyncio.timeout(_REMEMBER_LIMIT_S):
+            while not (await _get(session, f"/v1/memories/imports/{begun['id']}"))["is_done"]:  # noqa: ASYNC110
+                await asyncio.sleep(1.0)
+
+
 class MixedLoad:
     """Sends until cancelled. Everything is seeded, so two runs ask for the same."""
 
@@ -28,9 +77,9 @@ class MixedLoad:
             aiohttp.ClientSession(self._url, timeout=timeout) as session,
             asyncio.TaskGroup() as tasks,
         ):
-            await self.enqueue(session)
             await self.batch(session)
             await self.memories(session)
+            await self.enqueue(session)
             tasks.create_task(self._people(session))
             for number in range(2):
                 tasks.create_task(self._agent(session, f"agent-{number}"))
@@ -118,6 +167,12 @@ class MixedLoad:
             body["stoker"] = stoker
         async with session.post(path, json=body) as answer:
             await answer.read()
+
+
+async def _get(session: aiohttp.ClientSession, path: str) -> dict[str, Any]:
+    async with session.get(path) as answer:
+        found: dict[str, Any] = await answer.json()
+        return found
 
 
 async def _post(

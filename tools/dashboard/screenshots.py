@@ -18,11 +18,12 @@ from PIL import Image
 from playwright.async_api import Browser, Page, async_playwright
 
 from tools.dashboard.browser import ARGUMENTS, chromium
-from tools.dashboard.load import MixedLoad
+from tools.dashboard.load import MixedLoad, remembered
 
 ROOT = Path(__file__).parents[2]
 IMAGES = ROOT / "docs/images"
 DESKTOP = {"width": 1440, "height": 1180}
+_UNFOLD = "document.querySelector('#memories-body details')?.setAttribute('open', '')"
 PHONE = {"width": 390, "height": 844}
 
 
@@ -57,6 +58,7 @@ async def picture(browser: Browser, url: str, name: str, *, scheme: str, section
         await _open_story(page)
     elif section:
         await page.evaluate("id => document.getElementById(id).scrollIntoView()", section)
+        await page.evaluate(_UNFOLD)
         await asyncio.sleep(1)
     shot = Image.open(io.BytesIO(await page.screenshot()))
     small = shot.convert("RGB").quantize(128, dither=Image.Dither.NONE)
@@ -82,6 +84,7 @@ async def main(seconds: float) -> None:
     assert executable is not None, "Chromium is not installed"
     with tempfile.TemporaryDirectory() as folder:
         async with serving(Path(folder)) as url, async_playwright() as tool:
+            await remembered(url)
             load = asyncio.ensure_future(MixedLoad(url).run())
             await asyncio.sleep(seconds)
             browser = await tool.chromium.launch(executable_path=executable, args=list(ARGUMENTS))
