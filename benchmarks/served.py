@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import os
 import re
 import socket
 import subprocess
@@ -141,15 +142,19 @@ def bare_proxy(engine_port: int) -> Iterator[Served]:
 
 
 @contextlib.contextmanager
-def stoker(engine_port: int, *, slots: int, is_ready_awaited: bool = True) -> Iterator[Served]:
-    """`stoker serve` with a fresh data folder, in front of the engine on that port."""
+def stoker(
+    engine_port: int, *, slots: int, is_ready_awaited: bool = True, wheel: Path | None = None
+) -> Iterator[Served]:
+    """`stoker serve` with a fresh data folder, in front of the engine on that port: from the
+    sources, or from a wheel that somebody unpacked there.
+    """
     with tempfile.TemporaryDirectory(prefix="stoker-bench-") as folder:
         config = Path(folder) / "stoker.toml"
         config.write_text(f"[engine]\nrequests = {slots}\n", encoding="utf-8")
         url = f"http://127.0.0.1:{engine_port}"
         command = ["-m", "stoker", "serve", "--engine", url, "--kind", "openai"]
         options = ["--port", "0", "--data", folder, "--config", str(config)]
-        with _process([*command, *options]) as (process, line):
+        with _process([*command, *options], path=wheel) as (process, line):
             served = Served(int(line.rpartition(":")[2]), process)
             if is_ready_awaited:
                 _wait_ready(served.port)
@@ -157,9 +162,16 @@ def stoker(engine_port: int, *, slots: int, is_ready_awaited: bool = True) -> It
 
 
 @contextlib.contextmanager
-def _process(arguments: list[str]) -> Iterator[tuple[psutil.Process, str]]:
+def _process(
+    arguments: list[str], *, path: Path | None = None
+) -> Iterator[tuple[psutil.Process, str]]:
+    environment = {**os.environ, "PYTHONPATH": str(path)} if path else None
     with subprocess.Popen(
-        [sys.executable, *arguments], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        [sys.executable, *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        env=environment,
     ) as process:
         assert process.stdout is not None
         try:
