@@ -171,7 +171,8 @@ def test_the_payload_is_that_of_the_data_lines():
 def test_plain_frames_at_one_look_count_as_one_by_one(frames):
     together, apart = StreamMeter(), StreamMeter()
 
-    assert together.see_plain(b"".join(frames))
+    whole = b"".join(frames)
+    assert together.see_plain(whole) == len(whole)
     for frame in frames:
         apart.see(frame)
 
@@ -188,7 +189,8 @@ def test_plain_frames_at_one_look_count_as_one_by_one(frames):
     ],
 )
 def test_a_frame_that_needs_a_closer_look_is_not_plain(frame):
+    plain = b'data: {"choices":[{"delta":{"content":"a"}}]}\n\n'
     meter = StreamMeter()
 
-    assert not meter.see_plain(b'data: {"choices":[{"delta":{"content":"a"}}]}\n\n' + frame)
-    assert meter.output_tokens == 0
+    assert meter.see_plain(plain + frame + plain) == len(plain)
+    assert meter.output_tokens == 1

@@ -12,7 +12,7 @@ from stoker.engines.collect import Assembler, Assembling, usage_of_runs
 from stoker.engines.collect_typed import MessageAssembler, ResponseAssembler
 from stoker.engines.http1 import Answer, Broken, Stalled
 from stoker.engines.mended_events import Mending
-from stoker.engines.sse import FrameSplitter, StreamMeter, is_whole, usage_of_json
+from stoker.engines.sse import FrameSplitter, StreamMeter, usage_of_json
 from stoker.ports import Checkpoint
 
 EVENT_STREAM = "text/event-stream"
@@ -85,15 +85,16 @@ class StreamedAnswer:
         return self
 
     async def __anext__(self) -> bytes:
+        # What came together goes out together: the writes are what a stream costs.
         wants_usage = self._outbound.is_usage_asked
         while True:
-            if (piece := await self._frames.plain()) is not None:
-                return piece
-            # What came together goes out together: the writes are what a stream costs.
+            plain = await self._frames.plain()
+            if plain and not self._frames.may_follow:
+                return plain
             frames = await self._frames.ready()
             chunk = [one for one, is_usage_only in frames if wants_usage or not is_usage_only]
-            if chunk:
-                return b"".join(chunk)
+            if plain or chunk:
+                return b"".join([plain, *chunk])
 
     def body(self) -> bytes:
         raise AssertionError("a streamed answer has no body")
@@ -303,15 +304,22 @@ class Frames:
         self._needs_done = endpoint in ASSEMBLED
         self.meter = StreamMeter(is_typed=endpoint in TYPED)
 
-    async def plain(self) -> bytes | None:
-        """What has come, if it needs no closer look; else `ready` has it."""
+    async def plain(self) -> bytes:
+        """What has come, as far as it needs no closer look; `ready` has the rest."""
         if self._ready or self._wire.is_ended or self._mending or not self._splitter.is_empty:
-            return None
+            return b""
         piece = await self._wire.read()
-        if is_whole(piece) and self.meter.see_plain(piece):
-            return piece
-        self._take(piece)
-        return None
+        end = self.meter.see_plain(piece)
+        if not piece or end < len(piece):
+            self._take(piece[end:])
+        return piece[:end]
+
+    @property
+    def may_follow(self) -> bool:
+        """Whether frames are ready that can go with those before them. An error cannot: they are
+        to be seen before it.
+        """
+        return bool(self._ready) and not any(b"error" in frame for frame in self._ready)
 
     async def ready(self) -> list[tuple[bytes, bool]]:
         """The frames that have come, at least one, each with whether it brings nothing but usage.

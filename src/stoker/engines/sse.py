@@ -59,14 +59,18 @@ class StreamMeter:
         self.is_done = False
         self.error: str | None = None
 
-    def see_plain(self, frames: bytes) -> bool:
-        """Take note of whole frames that bring text and nothing else, at one look; false, and
-        nothing noted, when there may be more in them.
+    def see_plain(self, frames: bytes) -> int:
+        """Take note, at one look, of the frames in front that bring text and nothing else; how many
+        bytes they are. Where there may be more in a frame, it is not among them.
         """
-        if self._is_typed or _MORE.search(frames) is not None:
-            return False
-        self.output_tokens += len(_CONTENT_LINE.findall(frames))
-        return True
+        if self._is_typed:
+            return 0
+        more = _MORE.search(frames)
+        end = frames.rfind(b"\n\n", 0, len(frames) if more is None else more.start()) + 2
+        if end < 2:
+            return 0
+        self.output_tokens += len(_CONTENT_LINE.findall(frames, 0, end))
+        return end
 
     def see(self, frame: bytes) -> bool:
         """Take note of a frame; true when it brings nothing but usage."""
