@@ -24,7 +24,20 @@ async def test_only_the_newest_events_are_remembered():
 
     assert [event.seq for event in log.recent()] == [3, 4, 5]
     assert [event.seq for event in log.recent(2)] == [4, 5]
+    assert [event.seq for event in log.recent(3, most=2)] == [3, 4]
     assert log.recorded == 5
+
+
+async def test_a_subscriber_may_want_some_kinds_alone():
+    log = EventLog()
+
+    with log.subscribe(size=2, kinds={"left"}) as subscription:
+        for number in range(4):
+            log.record("arrived", float(number), {"id": f"req_{number}"})
+            log.record("left", float(number), {"id": f"req_{number}"})
+
+    assert [event.kind for event in subscription.take()] == ["left", "left"]
+    assert subscription.dropped == 2
 
 
 async def test_events_about_an_id_are_found_by_request_and_by_job():

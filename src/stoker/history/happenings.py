@@ -23,6 +23,8 @@ if TYPE_CHECKING:  # `stoker report` reads the file without what a service is ma
 _REMEMBERED_MAX = 10_000
 _READ_MAX = 10_000
 """Events that are read at one look; of more than that the oldest are passed over."""
+_READ_AT_ONCE = 500
+"""About a millisecond of the loop that also answers callers."""
 _IDS_MAX = 5
 
 
@@ -52,7 +54,7 @@ class _Burst:
 
 
 class Happenings:
-    """Call `look` now and then; `take` what it has found."""
+    """Now and then `read_some` until nothing is left, then `look`; `take` what was found."""
 
     def __init__(self, log: EventLog, default_engine: str) -> None:
         self._log = log
@@ -99,13 +101,20 @@ class Happenings:
     ) -> None:
         self._found.append(Happening(at, kind, engine, text, fields or {}))
 
-    def look(self, snapshot: FabricSnapshot, *, offset_s: float, wall: float) -> None:
-        """Read what was logged since the last look. `offset_s` makes monotonic times wall times."""
-        recorded = self._log.recorded
-        new = min(recorded - self._seen, _READ_MAX)
-        self._seen = recorded
-        for event in self._log.recent(new) if new else ():
+    def read_some(self, offset_s: float) -> bool:
+        """Read of what was logged since the last look; whether there is more.
+
+        `offset_s` makes monotonic times wall times.
+        """
+        left = min(self._log.recorded - self._seen, _READ_MAX)
+        taken = min(left, _READ_AT_ONCE)
+        self._seen = self._log.recorded - left + taken
+        for event in self._log.recent(left, taken) if taken else ():
             self._read(event, event.at + offset_s)
+        return left > taken
+
+    def look(self, snapshot: FabricSnapshot, wall: float) -> None:
+        """Sum up what was read, and see what the snapshot shows."""
         self._end_bursts()
         self._look_at_leases(snapshot, wall)
         for name, engine in snapshot.engines.items():

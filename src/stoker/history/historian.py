@@ -76,6 +76,10 @@ class Historian:
 
     async def look(self) -> None:
         """One look; where a period has ended, it is written."""
+        has_more = True
+        while has_more:
+            has_more = self._happenings.read_some(self._offset_s())
+            await asyncio.sleep(0)  # a busy service has thousands: callers come in between
         self._look()
         wall = self._clock.wall()
         states = await self._background.look(wall)
@@ -87,6 +91,8 @@ class Historian:
 
     async def finish(self) -> None:
         """The last look of this life."""
+        while self._happenings.read_some(self._offset_s()):
+            pass
         self._look()
         wall = self._clock.wall()
         self._happenings.tell(wall, "stopped", "the service stopped")
@@ -95,7 +101,7 @@ class Historian:
     def _look(self) -> None:
         snapshot, wall = self._snapshot(), self._clock.wall()
         self._sampling.look(snapshot)
-        self._happenings.look(snapshot, offset_s=self._offset_s(), wall=wall)
+        self._happenings.look(snapshot, wall)
 
     async def _write(self, period: int, wall: float) -> None:
         """What cannot be written is lost, but for happenings: those are few, and wait."""

@@ -61,7 +61,9 @@ class EventFile:
 
         What cannot be written is lost, and said in the log once: a full disk ends no service.
         """
-        with events.subscribe(size=_SIZE, wants_frequent=self.is_full) as subscription:
+        with events.subscribe(
+            size=_SIZE, wants_frequent=self.is_full, kinds=self._kinds
+        ) as subscription:
             try:
                 while True:
                     await asyncio.sleep(_PAUSE_S)
@@ -100,10 +102,9 @@ class EventFile:
         dropped, self._dropped = subscription.dropped - self._dropped, subscription.dropped
         if dropped:
             self._waiting.append(_lost(dropped, taken[0]))
-        self._waiting.extend(taken if self._kinds is None else self._choose(taken, self._kinds))
+        self._waiting.extend(taken if self._kinds is None else self._counted(taken))
 
-    def _choose(self, taken: Sequence[LoggedEvent], kinds: Collection[str]) -> list[LoggedEvent]:
-        chosen = [event for event in taken if event.kind in kinds]
+    def _counted(self, chosen: Sequence[LoggedEvent]) -> list[LoggedEvent]:
         before, self._chosen = self._chosen, self._chosen + len(chosen)
         return [replace(event, seq=before + index) for index, event in enumerate(chosen, start=1)]
 

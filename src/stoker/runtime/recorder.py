@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
@@ -31,10 +31,13 @@ class LoggedEvent:
 class Subscription:
     """Events from now on, for one reader in the log's own event loop."""
 
-    __slots__ = ("_events", "_wake", "dropped", "wants_frequent")
+    __slots__ = ("_events", "_kinds", "_wake", "dropped", "wants_frequent")
 
-    def __init__(self, size: int, *, wants_frequent: bool = False) -> None:
+    def __init__(
+        self, size: int, *, wants_frequent: bool = False, kinds: Collection[str] | None = None
+    ) -> None:
         self.wants_frequent = wants_frequent
+        self._kinds = kinds
         self._events: deque[LoggedEvent] = deque(maxlen=size)
         self._wake = asyncio.Event()
         self.dropped = 0
@@ -55,6 +58,8 @@ class Subscription:
         return taken
 
     def put(self, event: LoggedEvent) -> None:
+        if self._kinds is not None and event.kind not in self._kinds:
+            return
         if len(self._events) == self._events.maxlen:
             self.dropped += 1
         self._events.append(event)
@@ -87,9 +92,12 @@ class EventLog:
         """How many events there have been, forgotten ones included."""
         return self._seq
 
-    def recent(self, limit: int = DEFAULT_EVENTS) -> list[LoggedEvent]:
-        """The last `limit` events that are still remembered, oldest first."""
-        return list(islice(self._events, max(0, len(self._events) - limit), None))
+    def recent(self, limit: int = DEFAULT_EVENTS, most: int | None = None) -> list[LoggedEvent]:
+        """The last `limit` events that are still remembered, oldest first; the `most` oldest of
+        them.
+        """
+        first = max(0, len(self._events) - limit)
+        return list(islice(self._events, first, None if most is None else first + most))
 
     def about(self, *ids: str) -> list[LoggedEvent]:
         """The remembered events that name one of `ids` as their `id` or `job_id`."""
@@ -102,10 +110,14 @@ class EventLog:
 
     @contextmanager
     def subscribe(
-        self, size: int = 1000, *, wants_frequent: bool = False
+        self,
+        size: int = 1000,
+        *,
+        wants_frequent: bool = False,
+        kinds: Collection[str] | None = None,
     ) -> Iterator[Subscription]:
-        """Follow what is recorded while the block runs."""
-        subscription = Subscription(size, wants_frequent=wants_frequent)
+        """Follow what is recorded, or what of it is of these `kinds`, while the block runs."""
+        subscription = Subscription(size, wants_frequent=wants_frequent, kinds=kinds)
         self._subscriptions.append(subscription)
         try:
             yield subscription
