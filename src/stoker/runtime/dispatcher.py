@@ -165,6 +165,7 @@ class Dispatcher:
         self._tickets: dict[RequestId, _Ticket] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = float("inf")
+        self._is_arming = False
         self._events: deque[Event] = deque()
         self._left = 0
         self._empty: asyncio.Event | None = None
@@ -222,7 +223,9 @@ class Dispatcher:
                 self._record(event)
         finally:
             self._is_handling = False
-        self._arm()
+        if not self._is_arming:  # once for all that is told in one turn of the loop
+            self._is_arming = True
+            asyncio.get_running_loop().call_soon(self._arm)
         if self._told is not None:
             self._told()
 
@@ -279,10 +282,10 @@ class Dispatcher:
         self._recorder.record(kind, event.at, fields, is_frequent=kind in FREQUENT)
 
     def _carry_out(self, action: Action) -> None:
-        details: dict[str, object] = {}
+        fields = fields_of(action)
         match action:
             case Dispatch(id=id):
-                details.update(self.scheduler.state.stories.decided(id))
+                fields.update(self.scheduler.state.stories.decided(id))
                 future = self._tickets[id].future
                 if not future.done():
                     future.set_result(None)
@@ -292,9 +295,8 @@ class Dispatcher:
             case _:
                 ticket = self._tickets[action.id]
                 if isinstance(action, Preempt):
-                    details["tokens"] = ticket.tokens  # before it is told: then it is over
+                    fields["tokens"] = ticket.tokens  # before it is told: then it is over
                 ticket.interrupt(_cause(action))
-        fields = {**fields_of(action), **details}
         self._recorder.record(type(action).__name__, self._clock.monotonic(), fields)
 
     def _arm(self) -> None:
@@ -302,6 +304,7 @@ class Dispatcher:
 
         An earlier one is left alone: waking for nothing is cheaper than re-arming at every event.
         """
+        self._is_arming = False
         if self._is_closed:
             return
         now = self._clock.monotonic()
