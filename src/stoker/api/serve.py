@@ -12,6 +12,7 @@ import gc
 import ipaddress
 import signal
 import socket
+import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
@@ -25,8 +26,13 @@ from stoker.core.errors import CannotListen, ConfigError
 from stoker.fabric import Fabric
 
 BACKLOG = 2048
+_YOUNG_MAX = 20_000
+"""Objects before a collection of the young; with Python's own 700 most of those that it looks at
+belong to requests under way, and die by themselves."""
 _FULL_COLLECTION_EVERY = 1000
 """Collections of the middle generation before one of everything; Python's own number is 10."""
+_SWITCH_S = 0.0005
+"""For how long another thread may keep the loop from running; Python's own 5 ms can be felt."""
 _FLUSH_S = 2
 """What is left after the drain: slow readers, long polls, event streams."""
 
@@ -80,7 +86,7 @@ async def serve(
     stop = asyncio.Event()
     async with listening(fabric, sock=sock, keys=keys, pages=pages) as url:
         stop_listening_to_signals = _stop_on_signals(stop)
-        _collect_rarely()
+        _keep_answering()
         announce(url)
         await stop.wait()
         stop_listening_to_signals()
@@ -89,16 +95,17 @@ async def serve(
     log.info("stopped")
 
 
-def _collect_rarely() -> None:
-    """Keep the garbage collector from stopping everything for tenths of a second.
+def _keep_answering() -> None:
+    """Keep other threads, and the garbage collector, from holding up the loop.
 
     What lives long here (modules, event log, stories) is bounded and has no cycles, and requests
     leave none behind: full collections, once a second under load, took long and found nothing.
     """
     gc.collect()
     gc.freeze()
-    young, middle, _ = gc.get_threshold()
-    gc.set_threshold(young, middle, _FULL_COLLECTION_EVERY)
+    _, middle, _ = gc.get_threshold()
+    gc.set_threshold(_YOUNG_MAX, middle, _FULL_COLLECTION_EVERY)
+    sys.setswitchinterval(_SWITCH_S)
 
 
 def require_loopback(host: str) -> None:
