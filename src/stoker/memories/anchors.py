@@ -318,7 +318,7 @@ def differences(one: Anchors, other: Anchors) -> tuple[str, ...]:
     return tuple(
         name
         for name, is_different in (
-            ("number", {value for value, _ in one.quantities} != {v for v, _ in other.quantities}),
+            ("number", _values(one) != _values(other)),
             ("unit", _units_differ(one, other)),
             ("date", one.dates != other.dates),
             ("name", _names_differ(one, other)),
@@ -328,6 +328,26 @@ def differences(one: Anchors, other: Anchors) -> tuple[str, ...]:
         )
         if is_different
     )
+
+
+def are_different(one: Anchors, other: Anchors) -> bool:
+    """Whether there are any `differences`, without saying which."""
+    return (
+        one.dates != other.dates
+        or one.is_negated != other.is_negated
+        or one.is_planned != other.is_planned
+        or one.codes != other.codes
+        or (one.quantities != other.quantities and _quantities_differ(one, other))
+        or _names_differ(one, other)
+    )
+
+
+def _quantities_differ(one: Anchors, other: Anchors) -> bool:
+    return _values(one) != _values(other) or _units_differ(one, other)
+
+
+def _values(one: Anchors) -> set[float]:
+    return {value for value, _ in one.quantities}
 
 
 def _units_differ(one: Anchors, other: Anchors) -> bool:

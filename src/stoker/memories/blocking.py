@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import blake2b
 
 from stoker.memories.merge import facts_of
@@ -25,6 +26,8 @@ class Keys:
     """What tiles keep that have the same words, one more or one less."""
 
 
+# Looked for before a tile is written, and written with it.
+@lru_cache(maxsize=256)
 def keys_of(tile: Tile) -> Keys:
     """The keys under which a tile is kept, and those under which its like are found."""
     facts = facts_of(tile)

@@ -72,8 +72,7 @@ def mentions(text: str, said_on: date) -> tuple[Mention, ...]:
     cues = date_rules.cues_in(text)
     hits = [
         (match, rule)
-        for rule in date_rules.RULES
-        if rule.cues <= cues
+        for rule in date_rules.rules_with(cues)
         for match in rule.pattern.finditer(text)
     ]
     for match, rule in sorted(hits, key=lambda hit: hit[0].start() - hit[0].end()):

@@ -55,6 +55,7 @@ _IRREGULAR: Final = {
 }  # fmt: skip
 
 
+@lru_cache(maxsize=4096)
 def normalise(text: str) -> str:
     """One spelling for what reads the same: case, quotes, dashes, widths, white space."""
     if text.isascii():

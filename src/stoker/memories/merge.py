@@ -8,13 +8,13 @@ What follows for the tiles from all relations together is `settling`'s business.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
 from typing import Final
 
-from stoker.memories.anchors import Anchors, anchors_of, differences, is_counted
+from stoker.memories.anchors import Anchors, anchors_of, are_different, differences, is_counted
 from stoker.memories.asking import SAMPLING, as_data, body, digest, prompt
 from stoker.memories.lexical import canonical, content_words
 from stoker.memories.predicates import Property, property_of
@@ -171,16 +171,26 @@ def relate(
     return None, Rule.UNASKED, ""
 
 
-def may_relate(one: Tile, other: Tile) -> bool:
-    """Whether they can be anything but apart, however similar: most neighbours cannot.
+def comparable(tile: Tile, others: Iterable[Tile]) -> list[Tile]:
+    """Those that can be anything but apart, however similar: most neighbours cannot.
 
     It takes a tenth of the time that their similarity does.
     """
-    if _sense(one) == _sense(other):
+    mine, sense = facts_of(tile), _sense(tile)
+    return [
+        other for other in others if _may_relate(mine, facts_of(other)) or _sense(other) == sense
+    ]
+
+
+def _may_relate(one: Facts, other: Facts) -> bool:
+    if _changed(one.property, other.property) is not None:
         return True
-    mine, theirs = facts_of(one), facts_of(other)
-    is_changed = _changed(mine.property, theirs.property) is not None
-    return is_changed or _forbidden(mine, theirs) is None
+    is_other_doer = one.doer and other.doer and one.doer != other.doer
+    return not (
+        is_other_doer
+        or are_different(one.anchors, other.anchors)
+        or are_swapped(one.words, other.words)
+    )
 
 
 def _is_alike(

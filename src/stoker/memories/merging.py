@@ -118,8 +118,6 @@ def _decide(fresh: Sequence[Tile], known: Sequence[Sequence[Tile]]) -> list[Deci
     decisions: list[Decision] = []
     for place, tile in enumerate(fresh):
         others = {other.id: other for other in (*fresh[:place], *known[place])}
-        neighbours = [
-            _neighbour(tile, other) for other in others.values() if merge.may_relate(tile, other)
-        ]
+        neighbours = [_neighbour(tile, other) for other in merge.comparable(tile, others.values())]
         decisions.append(merge.decide(tile, neighbours, LEXICAL))
     return decisions

@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from operator import itemgetter
 
 from stoker.memories.merge import Link, Relation, Rule
 from stoker.memories.tiles import Status, Tile
@@ -54,6 +55,9 @@ def settle(members: Iterable[Member], links: Iterable[Link]) -> dict[str, Standi
     for link in standing_links:
         inside[first_of[link.one]].append(link)
     for group in groups:
+        if len(group) == 1:
+            standings[group[0]] = ACTIVE
+            continue
         standings |= _settle_group([by_id[id] for id in group], inside[group[0]])
     return standings
 
@@ -111,7 +115,7 @@ def _is_independent(link: Link, by_id: Mapping[str, Member]) -> bool:
     if link.relation is not Relation.CHANGED:
         return True
     one, other = by_id[link.one].spans, by_id[link.other].spans
-    return not one or not other or bool(one - other and other - one)
+    return not one or not other or not (one <= other or other <= one)
 
 
 def _groups(ids: Iterable[str], links: Iterable[Link]) -> list[list[str]]:
@@ -135,11 +139,10 @@ def _groups(ids: Iterable[str], links: Iterable[Link]) -> list[list[str]]:
 
 def _settle_group(members: Sequence[Member], links: Sequence[Link]) -> dict[str, Standing]:
     """Values of one property over time, or tiles that say the same."""
+    ids: list[str] = [member.tile.id for member in members]
     same = [link for link in links if link.relation is not Relation.CHANGED]
-    value_of: dict[str, int] = {}
-    ids = [member.tile.id for member in members]
-    for number, group in enumerate(_groups(ids, same)):
-        value_of |= dict.fromkeys(group, number)
+    values = _groups(ids, same) if same else [[id] for id in ids]
+    value_of = {id: number for number, value in enumerate(values) for id in value}
     changes: dict[int, dict[int, Link]] = defaultdict(dict)
     for link in links:
         if link.relation is Relation.CHANGED:
@@ -161,32 +164,38 @@ class _Timeline:
         standings: dict[str, Standing] = {}
         current: dict[int, str] = {}
         """The tile that stands for each value that holds now."""
-        undated = [member for member in members if member.since is None]
-        dated = sorted(
-            (member for member in members if member.since is not None),
-            key=lambda member: (member.since or 0.0, member.tile.id),
-        )
-        for at, together in groupby(dated, key=lambda member: member.since or 0.0):
-            fresh = list(together)
+        undated: list[str] = []
+        dated: list[tuple[float, str]] = []
+        for member in members:
+            since = member.since
+            if since is None:
+                undated.append(member.tile.id)
+            else:
+                dated.append((since, member.tile.id))
+        for at, together in groupby(sorted(dated), key=itemgetter(0)):
+            fresh = [id for _, id in together]
             self._end(fresh, current, standings, at)
-            for member in fresh:
-                self._add(member, current, standings)
-        for member in sorted(undated, key=lambda each: each.tile.id):
-            self._add(member, current, standings)
+            for id in fresh:
+                self._add(id, current, standings)
+        for id in sorted(undated):
+            self._add(id, current, standings)
         return standings
 
     def _end(
         self,
-        fresh: Sequence[Member],
+        fresh: Sequence[str],
         current: dict[int, str],
         standings: dict[str, Standing],
         at: float,
     ) -> None:
         """What holds, and is not said again, ends where another value of the property begins."""
-        values = {self.value_of[member.tile.id]: member.tile.id for member in reversed(fresh)}
+        values = {self.value_of[id]: id for id in reversed(fresh)}
         for value in [value for value in current if value not in values]:
+            ends = self.changes.get(value)
+            if ends is None:
+                continue
             for other, id in sorted(values.items()):
-                link = self.changes.get(value, {}).get(other)
+                link = ends.get(other)
                 if link is not None:
                     standings[current[value]] = Standing(
                         Status.SUPERSEDED, superseded_by=id, valid_to=at, reason="changed",
@@ -195,9 +204,8 @@ class _Timeline:
                     del current[value]
                     break
 
-    def _add(self, member: Member, current: dict[int, str], standings: dict[str, Standing]) -> None:
-        id, value = member.tile.id, self.value_of[member.tile.id]
-        holder = current.setdefault(value, id)
+    def _add(self, id: str, current: dict[int, str], standings: dict[str, Standing]) -> None:
+        holder = current.setdefault(self.value_of[id], id)
         if holder == id:
             standings[id] = ACTIVE
             return

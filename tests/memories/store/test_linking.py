@@ -100,10 +100,9 @@ async def test_candidates_share_an_entity_or_words_or_are_near(store, pair):
     asked = tile("Ada left Paris").tile
 
     known = KnownTiles()
-    by_words, by_vector = [
-        await store.read(lambda db, near=near: candidates(db, asked, near, known))
-        for near in (None, [far.tile.id])
-    ]
+    by_words, by_vector = await store.read(
+        lambda db: candidates(db, [(asked, None), (asked, [far.tile.id])], known)
+    )
 
     assert {one.id for one in by_words} == {first.tile.id, second.tile.id}
     assert far.tile.id in {one.id for one in by_vector}

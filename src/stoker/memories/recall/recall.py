@@ -247,7 +247,7 @@ def _nearest(
 def _nearest_of(
     db: sqlite3.Connection, index: SyncedIndex, asked: Sequence[Asked], scope: str
 ) -> list[list[TileId]]:
-    from stoker.memories.recall.vectors import among, stacked  # noqa: PLC0415
+    from stoker.memories.recall.vectors import among, by_cosine, stacked  # noqa: PLC0415
 
     vectors = stacked([one.vector for one in asked])
     found = index.search_all(vectors, _NEAREST_MAX, scope=scope)
@@ -258,16 +258,10 @@ def _nearest_of(
         (json.dumps(owners), scope),
     )
     names = {seq: TileId(id) for seq, id in rows}
-    ids = [one.tile_id for one in asked]
+    ids: list[TileId | None] = [one.tile_id for one in asked]
     near: list[list[TileId]] = []
     for place, (each, cosines) in enumerate(zip(found, among(vectors), strict=True)):
-        pairs = [
-            (cosine, names[owner])
-            for owner, cosine in zip(each.owners.tolist(), each.cosines.tolist(), strict=True)
-            if owner in names
-        ]
-        pairs += zip(cosines[:place].tolist(), ids, strict=False)
-        # Stable, so that of equals the one that was there first comes first.
-        pairs.sort(key=lambda pair: -pair[0])
-        near.append([id for _, id in pairs[:_NEAREST_MAX]])
+        both = [names.get(owner) for owner in each.owners.tolist()] + ids[:place]
+        order = by_cosine(each.cosines, cosines[:place])
+        near.append([id for at in order if (id := both[at]) is not None][:_NEAREST_MAX])
     return near

@@ -53,6 +53,12 @@ def among(rows: Vectors) -> Vectors:
     return cosines
 
 
+def by_cosine(*cosines: Vectors) -> list[int]:
+    """Places in all of them together by falling cosine; of equals the first comes first."""
+    order: list[int] = np.argsort(-np.concatenate(cosines), kind="stable").tolist()
+    return order
+
+
 def signs(codes: Codes) -> Bits:
     """A bit a dimension, packed into words of 64; a dimension that is missing is zero in all."""
     count, dim = codes.shape

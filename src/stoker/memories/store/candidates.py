@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from collections.abc import Sequence
 
 from stoker.memories.lexical import content_words
 from stoker.memories.store import keys
-from stoker.memories.store.rows import STANDING, to_tile
+from stoker.memories.store.rows import STANDING, as_json, to_tile
 from stoker.memories.tiles import Tile, TileId, canonical
 
 _SAME_ENTITY_MAX = 20
@@ -19,23 +18,41 @@ _KNOWN_MAX = 20_000
 
 
 def candidates(
-    db: sqlite3.Connection, tile: Tile, near: Sequence[TileId] | None, known: KnownTiles
-) -> list[Tile]:
-    """The tiles that it may say the same as, or replace: by key, by entity, and those `near`.
+    db: sqlite3.Connection,
+    asked: Sequence[tuple[Tile, Sequence[TileId] | None]],
+    known: KnownTiles,
+) -> list[list[Tile]]:
+    """For each tile those that it may say the same as, or replace: by key, entity, and vector.
 
-    None of these lists gates another. Superseded and merged ones count too, so that the order of
-    arrival does not matter; of those near, the first few that are active. Where there are no
-    vectors, full text stands in for them: it takes a hundred times as long.
+    Each is given with those whose vectors are near, the nearest first. No list gates another.
+    Superseded and merged ones count too, so that the order of arrival does not matter; of those
+    near, the first few that are active. Where there are no vectors, full text stands in for them:
+    it takes a hundred times as long.
     """
-    alike = _by_words(db, tile) if near is None else _near(db, near)
-    found = dict.fromkeys((*keys.find(db, tile), *_of_entities(db, tile), *alike))
+    found = [
+        dict.fromkeys(
+            (
+                *keys.find(db, tile),
+                *_of_entities(db, tile),
+                *(_by_words(db, tile) if near is None else _near(db, near)),
+            )
+        )
+        for tile, near in asked
+    ]
     rows = db.execute(
         "SELECT tile, tile_id FROM json_each(?) CROSS JOIN tile_heads ON tile = value"
-        f" CROSS JOIN tiles ON tiles.seq = tile WHERE status IN {STANDING} ORDER BY key",
-        (json.dumps(list(found)),),
-    )
-    tiles = known.read(db, rows.fetchall())
-    return [other for other in tiles if other.id != tile.id and other.scope == tile.scope]
+        f" CROSS JOIN tiles ON tiles.seq = tile WHERE status IN {STANDING}",
+        (as_json(list({seq for seqs in found for seq in seqs})),),
+    ).fetchall()
+    tiles = known.read(db, rows)
+    return [
+        [
+            other
+            for seq in seqs
+            if (other := tiles.get(seq)) and other.id != tile.id and other.scope == tile.scope
+        ]
+        for (tile, _), seqs in zip(asked, found, strict=True)
+    ]
 
 
 def _of_entities(db: sqlite3.Connection, tile: Tile) -> list[int]:
@@ -45,7 +62,7 @@ def _of_entities(db: sqlite3.Connection, tile: Tile) -> list[int]:
     rows = db.execute(
         "SELECT tile FROM tile_entities WHERE entity IN (SELECT value FROM json_each(?))"
         " ORDER BY tile DESC LIMIT ?",
-        (json.dumps(sorted(names)), _SAME_ENTITY_MAX),
+        (as_json(sorted(names)), _SAME_ENTITY_MAX),
     )
     return [seq for (seq,) in rows]
 
@@ -56,7 +73,7 @@ def _near(db: sqlite3.Connection, near: Sequence[TileId]) -> list[int]:
     rows = db.execute(
         "SELECT seq FROM json_each(?) CROSS JOIN tiles ON tile_id = value"
         " CROSS JOIN tile_heads ON tile = seq WHERE status = 'active' ORDER BY key LIMIT ?",
-        (json.dumps(near), _NEAR_MAX),
+        (as_json(near), _NEAR_MAX),
     )
     return [seq for (seq,) in rows]
 
@@ -82,8 +99,8 @@ class KnownTiles:
     def __init__(self) -> None:
         self._tiles: dict[str, Tile] = {}
 
-    def read(self, db: sqlite3.Connection, rows: Sequence[tuple[int, str]]) -> list[Tile]:
-        """The tiles of these rows, `(seq, id)`, in that order."""
+    def read(self, db: sqlite3.Connection, rows: Sequence[tuple[int, str]]) -> dict[int, Tile]:
+        """The tiles of these rows, `(seq, id)`, by `seq`."""
         missing = [seq for seq, id in rows if id not in self._tiles]
         if len(self._tiles) + len(missing) > _KNOWN_MAX:
             self._tiles.clear()
@@ -91,7 +108,7 @@ class KnownTiles:
         if missing:
             found = db.execute(
                 "SELECT tiles.* FROM json_each(?) CROSS JOIN tiles ON seq = value",
-                (json.dumps(missing),),
+                (as_json(missing),),
             )
             self._tiles.update((row["tile_id"], to_tile(row)) for row in found)
-        return [self._tiles[id] for _, id in rows]
+        return {seq: self._tiles[id] for seq, id in rows}

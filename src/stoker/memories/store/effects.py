@@ -41,10 +41,8 @@ class Relating:
         fresh = [new.tile for new in effect.tiles if new.status is Status.ACTIVE]
         if not fresh:
             return effect
-        asked = zip(fresh, repeat(None) if near is None else near, strict=near is not None)
-        return self.relate(
-            effect, [candidates(db, tile, others, self.known) for tile, others in asked]
-        )
+        asked = list(zip(fresh, repeat(None) if near is None else near, strict=near is not None))
+        return self.relate(effect, candidates(db, asked, self.known))
 
 
 def apply(
@@ -113,8 +111,7 @@ def _take(
         return StageEffect(draft.effect.key, draft.effect.state)
     effect = relating.related(db, draft.effect, draft.near)
     _write(db, effect, groups, now=now)
-    for new in effect.tiles:
-        _add_vector(db, new, embedder)
+    _add_vectors(db, effect.tiles, embedder)
     halves = [(f"{answered.order}.{place}", half) for place, half in enumerate(effect.halves)]
     judgements = [
         (f"~{answered.order}.{place:02}", one) for place, one in enumerate(effect.judgements)
@@ -143,19 +140,17 @@ def add_note(
 
 
 def _write(db: sqlite3.Connection, effect: StageEffect, groups: Groups, *, now: float) -> None:
-    for new in effect.tiles:
-        states.add_tile(db, new, now=now)
+    if effect.tiles:
+        states.add_tiles(db, effect.tiles, now=now)
     groups.add_links(db, effect.links)
     linked = [id for link in effect.links for id in (link.one, link.other)]
     groups.resettle(db, dict.fromkeys([*(new.tile.id for new in effect.tiles), *linked]), now=now)
 
 
-def _add_vector(db: sqlite3.Connection, new: NewTile, embedder: str) -> None:
-    if new.vector is None:
-        return
-    db.execute(
+def _add_vectors(db: sqlite3.Connection, tiles: Sequence[NewTile], embedder: str) -> None:
+    db.executemany(
         "INSERT INTO embeddings (embedder, kind, owner, vector)"
         " SELECT embedders.seq, 'tile', tiles.seq, ? FROM embedders, tiles"
         " WHERE model = ? AND tile_id = ? ON CONFLICT (embedder, kind, owner) DO NOTHING",
-        (new.vector, embedder, new.tile.id),
+        [(new.vector, embedder, new.tile.id) for new in tiles if new.vector is not None],
     )

@@ -6,7 +6,6 @@ answer about it would read all of it again.
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
@@ -15,7 +14,7 @@ from stoker.memories.merge import Link, Relation, Rule
 from stoker.memories.records import Change
 from stoker.memories.settling import Member, Standing, settle, undo
 from stoker.memories.store import states
-from stoker.memories.store.rows import STANDING, to_tile
+from stoker.memories.store.rows import STANDING, as_json, to_tile
 from stoker.memories.tiles import Status, TileId, TileState
 
 # Looked up ten thousand times a second: a dictionary is four times as fast as the class.
@@ -109,7 +108,7 @@ class Groups:
         links = [
             Link(one, other, _RELATIONS[relation], _RULES[rule], decided_by, detail)
             for one, other, relation, rule, decided_by, detail in db.execute(
-                _REACHED, (json.dumps(missing),)
+                _REACHED, (as_json(missing),)
             )
         ]
         for id in (*missing, *(id for link in links for id in (link.one, link.other))):
@@ -164,7 +163,7 @@ def _members(db: sqlite3.Connection, ids: Collection[str]) -> dict[str, tuple[Me
         # CROSS: the list drives. Else SQLite may go through all tiles that stand, for each answer.
         " FROM json_each(?) CROSS JOIN tiles ON tile_id = value"
         f" CROSS JOIN tile_heads ON tile = tiles.seq WHERE status IN {STANDING}",
-        (json.dumps(sorted(ids)),),
+        (as_json(sorted(ids)),),
     )
     return {
         row["tile_id"]: (

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
+from collections.abc import Iterable
 
 from stoker.memories.blocking import keys_of
+from stoker.memories.store.rows import as_json
 from stoker.memories.tiles import Tile
 
 _OF_PROPERTY_MAX = 20
 _OF_WORDS_MAX = 20
 
 
-def add(db: sqlite3.Connection, seq: int, tile: Tile) -> None:
-    """Keep a tile under its keys."""
+def add(db: sqlite3.Connection, tiles: Iterable[tuple[int, Tile]]) -> None:
+    """Keep tiles under their keys."""
     db.executemany(
         "INSERT OR IGNORE INTO tile_keys (key, tile) VALUES (?, ?)",
-        [(key, seq) for key in keys_of(tile).kept],
+        [(key, seq) for seq, tile in tiles for key in keys_of(tile).kept],
     )
 
 
@@ -41,6 +42,6 @@ def _newest(db: sqlite3.Connection, keys: tuple[int, ...], limit: int) -> list[i
     rows = db.execute(
         "SELECT tile FROM tile_keys WHERE key IN (SELECT value FROM json_each(?))"
         " ORDER BY tile DESC LIMIT ?",
-        (json.dumps(keys), limit),
+        (as_json(keys), limit),
     )
     return [tile for (tile,) in rows]

@@ -148,7 +148,7 @@ def _read_tile(db: sqlite3.Connection, line: Mapping[str, Any]) -> bool:
         return False
     row = db.execute("SELECT * FROM tiles WHERE tile_id = ?", (line["tile_id"],)).fetchone()
     seq = row["seq"]
-    keys.add(db, seq, to_tile(row))
+    keys.add(db, [(seq, to_tile(row))])
     names = {canonical(name) for name in (line["subject"], *json.loads(line["entities"]))} - {""}
     db.executemany(
         "INSERT INTO tile_entities (entity, tile) VALUES (?, ?)",

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from collections.abc import Sequence
 
 from stoker.core.errors import NotFound
 from stoker.memories.records import Refusal, SourceView, Stats, SupportView, TileView
 from stoker.memories.store import states
-from stoker.memories.store.rows import to_source, to_span, to_tile
+from stoker.memories.store.rows import as_json, tile_ids, to_source, to_span, to_tile
 from stoker.memories.tiles import PlacedSpan, SpanId, Status, Support, Tile, TileId
 
 
@@ -99,7 +98,7 @@ def spans(db: sqlite3.Connection, ids: Sequence[SpanId]) -> list[PlacedSpan]:
         "SELECT spans.*, (SELECT max(observed_at) FROM revision_spans"
         "  JOIN revisions ON revisions.seq = revision WHERE span = spans.seq AND is_current)"
         " AS observed_at FROM json_each(?) CROSS JOIN spans ON span_id = value ORDER BY key",
-        (json.dumps(ids),),
+        (as_json(ids),),
     )
     return [
         PlacedSpan(
@@ -108,7 +107,7 @@ def spans(db: sqlite3.Connection, ids: Sequence[SpanId]) -> list[PlacedSpan]:
             0,
             0,
             row["context"],
-            injected=tuple(TileId(id) for id in json.loads(row["injected"])),
+            injected=tile_ids(row["injected"]),
             observed_at=row["observed_at"],
         )
         for order, row in enumerate(rows)
@@ -119,7 +118,7 @@ def tiles(db: sqlite3.Connection, ids: Sequence[TileId]) -> list[Tile]:
     """Tiles by id, in the order of the ids; those that were erased are left out."""
     rows = db.execute(
         "SELECT tiles.* FROM json_each(?) CROSS JOIN tiles ON tile_id = value ORDER BY key",
-        (json.dumps(ids),),
+        (as_json(ids),),
     )
     return [to_tile(row) for row in rows]
 
@@ -130,6 +129,6 @@ def are_there(db: sqlite3.Connection, table: str, column: str, ids: Sequence[str
         return True
     (count,) = db.execute(
         f"SELECT count(*) FROM json_each(?) CROSS JOIN {table} ON {column} = value",
-        (json.dumps(ids),),
+        (as_json(ids),),
     ).fetchone()
     return bool(count == len(ids))

@@ -2,64 +2,94 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from collections.abc import Sequence
 
 from stoker.core.errors import Conflict, NotFound
 from stoker.memories.records import Change, NewTile
 from stoker.memories.store import keys
-from stoker.memories.store.rows import to_state
-from stoker.memories.tiles import Provenance, Status, TileId, TileState, canonical
+from stoker.memories.store.rows import as_json, to_state
+from stoker.memories.tiles import Provenance, Status, Tile, TileId, TileState, canonical
 
 UNDO = "person:undo"
 
 
 def add_tile(db: sqlite3.Connection, new: NewTile, *, now: float) -> bool:
-    """Insert it with its support; one that is there already gains the support. True if new.
+    """Insert one tile as `add_tiles` does; true if it is new."""
+    return bool(add_tiles(db, [new], now=now))
 
-    A tile that somebody had erased stays away.
+
+def add_tiles(db: sqlite3.Connection, tiles: Sequence[NewTile], *, now: float) -> dict[str, int]:
+    """Insert tiles with their support; those that are there already gain the support.
+
+    Tiles that somebody had erased stay away. Returns the `seq` of those that are new, by id.
     """
-    tile = new.tile
-    grave = db.execute("SELECT 1 FROM tombstones WHERE id = ?", (tile.id,)).fetchone()
-    if grave is not None:
-        return False
-    inserted = db.execute(
-        "INSERT INTO tiles (tile_id, scope, statement, kind, subject, predicate, object, entities,"
-        " said_at, occurred_from, occurred_to, valid_from, confidence, level, extractor, language,"
-        " added_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-        " ON CONFLICT (tile_id) DO NOTHING RETURNING seq",
-        (
-            tile.id,
-            tile.scope,
-            tile.statement,
-            tile.kind.value,
-            tile.subject,
-            tile.predicate,
-            tile.object,
-            json.dumps(tile.entities),
-            tile.said_at,
-            tile.occurred_from,
-            tile.occurred_to,
-            tile.valid_from,
-            tile.confidence,
-            tile.level,
-            tile.extractor,
-            tile.language,
-            now,
-        ),
-    ).fetchone()
-    if inserted is not None:
-        names = {canonical(name) for name in (tile.subject, *tile.entities)} - {""}
-        db.executemany(
-            "INSERT INTO tile_entities (entity, tile) VALUES (?, ?)",
-            [(name, inserted[0]) for name in sorted(names)],
-        )
-        keys.add(db, inserted[0], tile)
-    add_provenance(db, new.provenance)
-    if inserted is not None or _stands_up(db, new):
-        append(db, Change(tile.id, new.status, new.reason, new.decided_by), now=now)
-    return inserted is not None
+    graves = _tombstoned(db, [new.tile.id for new in tiles])
+    wanted = [new for new in tiles if new.tile.id not in graves]
+    added: dict[str, int] = {}
+    for new in wanted:
+        row = db.execute(_INSERT, _row(new.tile, now)).fetchone()
+        if row is not None:
+            added[new.tile.id] = row[0]
+    fresh = [(added[new.tile.id], new) for new in wanted if new.tile.id in added]
+    db.executemany(
+        "INSERT INTO tile_entities (entity, tile) VALUES (?, ?)",
+        [
+            (name, seq)
+            for seq, new in fresh
+            for name in {canonical(name) for name in (new.tile.subject, *new.tile.entities)} - {""}
+        ],
+    )
+    keys.add(db, [(seq, new.tile) for seq, new in fresh])
+    add_provenance(db, [one for new in wanted for one in new.provenance])
+    db.executemany(
+        "INSERT INTO tile_states (tile, version, status, reason, decided_by, at)"
+        " VALUES (?, 1, ?, ?, ?, ?)",
+        [(seq, new.status.value, new.reason, new.decided_by, now) for seq, new in fresh],
+    )
+    for new in wanted:
+        if new.tile.id not in added and _stands_up(db, new):
+            change = Change(new.tile.id, new.status, new.reason, new.decided_by)
+            append(db, change, now=now)
+    return added
+
+
+_INSERT = (
+    "INSERT INTO tiles (tile_id, scope, statement, kind, subject, predicate, object, entities,"
+    " said_at, occurred_from, occurred_to, valid_from, confidence, level, extractor, language,"
+    " added_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    " ON CONFLICT (tile_id) DO NOTHING RETURNING seq"
+)
+
+
+def _row(tile: Tile, now: float) -> tuple[object, ...]:
+    return (
+        tile.id,
+        tile.scope,
+        tile.statement,
+        tile.kind.value,
+        tile.subject,
+        tile.predicate,
+        tile.object,
+        as_json(tile.entities),
+        tile.said_at,
+        tile.occurred_from,
+        tile.occurred_to,
+        tile.valid_from,
+        tile.confidence,
+        tile.level,
+        tile.extractor,
+        tile.language,
+        now,
+    )
+
+
+def _tombstoned(db: sqlite3.Connection, ids: Sequence[str]) -> set[str]:
+    rows = db.execute(
+        "SELECT tombstones.id FROM json_each(?) CROSS JOIN tombstones ON tombstones.id = value",
+        (as_json(ids),),
+    )
+    return {id for (id,) in rows}
 
 
 def _stands_up(db: sqlite3.Connection, new: NewTile) -> bool:
