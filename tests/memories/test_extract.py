@@ -145,6 +145,26 @@ def test_an_answer_that_was_cut_is_split_and_asked_again_down_to_a_floor() -> No
     assert parse('{"c":[]}').next_step(3000) is NextStep.DONE
 
 
+@pytest.mark.parametrize(
+    ("statements", "chars", "step"),
+    [
+        ([f"Ada has {n} cats" for n in range(8)], 3000, NextStep.SPLIT),
+        ([f"Ada has {n} cats" for n in range(11)], 3000, NextStep.SPLIT),
+        ([f"Ada has {n} cats" for n in range(8)], 999, NextStep.DONE),
+        ([f"Ada has {n} cats" for n in range(7)], 3000, NextStep.DONE),
+        (["Ada has cats", "ada has cats."] * 4, 3000, NextStep.DONE),
+    ],
+)
+def test_a_full_list_may_have_left_something_out_unless_it_repeats_itself(
+    statements: list[str], chars: int, step: NextStep
+) -> None:
+    answer = json.dumps({"c": [{"t": statement} for statement in statements]})
+
+    _, parsed = extract.read(answer, [], finish_reason="stop")
+
+    assert (parsed.outcome, parsed.next_step(chars)) == (Outcome.STORED, step)
+
+
 @given(st.lists(st.text(min_size=1, max_size=200), min_size=1, max_size=9))
 def test_both_halves_together_are_the_whole(parts: list[str]) -> None:
     lines = tuple(Line(str(number), text) for number, text in enumerate(parts))

@@ -121,6 +121,23 @@ async def test_an_answer_that_was_cut_off_is_salvaged_and_its_text_asked_about_i
     assert len(set(found)) == 15
 
 
+async def test_an_answer_whose_list_is_full_has_its_text_asked_about_in_halves(tmp_path):
+    text = "\n\n".join(
+        f"Warehouse {n} of the Leith docks stores {n * 3} crates of blue paint since {1990 + n}."
+        for n in range(1, 16)
+    )
+
+    def held_to_the_schema(call):
+        return json.dumps({"c": json.loads(parrot(call))["c"][:8]})
+
+    async with served(tmp_path, held_to_the_schema) as fabric:
+        view = await remember(fabric, text)
+        found = await statements(fabric)
+
+    assert view.work.by_state == {StageState.DONE: 3}
+    assert len(found) == 15
+
+
 async def test_an_engine_that_refuses_is_quarantine_with_its_words(tmp_path):
     async with served(tmp_path) as fabric:
         await fabric.wait_ready()

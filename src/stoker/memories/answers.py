@@ -40,12 +40,17 @@ class Parsed:
 
     entries: tuple[dict[str, object], ...]
     outcome: Outcome
+    is_full: bool = False
+    """It has as many entries as it may have: there was perhaps more to say."""
 
     def next_step(self, chars: int) -> NextStep:
         """What to do with a text of `chars` characters that got this answer."""
-        if self.outcome is Outcome.STORED:
+        is_whole = self.outcome is Outcome.STORED
+        if is_whole and not self.is_full:
             return NextStep.DONE
-        return NextStep.SPLIT if chars >= 2 * SPLIT_FLOOR_CHARS else NextStep.GIVE_UP
+        if chars >= 2 * SPLIT_FLOOR_CHARS:
+            return NextStep.SPLIT
+        return NextStep.DONE if is_whole else NextStep.GIVE_UP
 
 
 def parse(answer: str, *, finish_reason: str | None = "stop", key: str = "c") -> Parsed:

@@ -14,7 +14,7 @@ from typing import Final
 from stoker.memories import answers, labelling
 from stoker.memories.answers import Parsed, halves, sentence_cut
 from stoker.memories.asking import SAMPLING, as_data, body, digest, prompt
-from stoker.memories.tiles import Role, TileKind
+from stoker.memories.tiles import Role, TileKind, canonical
 
 VERSION: Final = 2
 OTHER: Final = "other"
@@ -168,7 +168,10 @@ def read(
     """The claims of an answer about `lines`, still unchecked, and how the answer ended."""
     if not variant.is_labelling:
         parsed = answers.parse(answer, finish_reason=finish_reason)
-        return claims(parsed.entries), parsed
+        found = claims(parsed.entries)
+        # A model that repeats itself fills its list, too, and has nothing left out.
+        is_full = len({canonical(claim.statement) for claim in found}) >= ENTRIES_MAX
+        return found, replace(parsed, is_full=is_full)
     asked = labelling.candidates(lines)
     parsed = answers.parse_labels(answer, labelling.LABELS, count=len(asked))
     return tuple(_copied(parsed, asked, lines)), parsed
