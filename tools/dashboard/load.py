@@ -49,7 +49,8 @@ async def remembered(url: str) -> None:
     async with aiohttp.ClientSession(url) as session:
         for statement in STATEMENTS:
             await _post(session, "/v1/memories", {"statement": statement})
-        begun = await _post(session, "/v1/memories/imports?label=house%20and%20harbour", {})
+        async with session.post("/v1/memories/imports?label=house%20and%20harbour") as answer:
+            begun = await answer.json()
         at = f"/v1/memories/imports?import={begun['id']}"
         for name, lines in NOTES.items():
             text = f"# {name.removesuffix('.md').title()}\n\n" + "\n\n".join(lines)
