@@ -5,8 +5,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import Enum
-from typing import NamedTuple
 
 
 class Reason(Enum):
@@ -64,11 +64,9 @@ class Reason(Enum):
     __hash__ = object.__hash__
 
 
-class Explanation(NamedTuple):
-    """One answer to *why*: the reason, the knob behind it, what was measured against what limit.
-
-    A tuple, because one is made at nearly every event, and few are ever read.
-    """
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """One answer to *why*: the reason, the knob behind it, what was measured against what limit."""
 
     reason: Reason
     knob: str | None = None

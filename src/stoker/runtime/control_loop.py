@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import structlog
 
@@ -176,7 +176,7 @@ class ControlLoop:
         climb = None if self._last is None else self._last.climbs.get(priority)
         if why.reason is not Reason.LIMIT or climb is None:
             return why
-        return why._replace(note=f"its last step said {climb.reason.value}")
+        return replace(why, note=f"its last step said {climb.reason.value}")
 
     def _begin(self, known: tuple[Learned, ...]) -> Optimizer:
         """A new optimizer; a replay must know what it begins with."""
