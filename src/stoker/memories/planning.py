@@ -13,7 +13,8 @@ from stoker.memories.sources.documents import Block, Document
 from stoker.memories.tiles import PlacedSpan, Span, SpanId, SpanKind, span_id
 
 ChunkId = NewType("ChunkId", str)
-_CONTEXT_CHARS = 240
+CONTEXT_CHARS = 240
+"""Of what was said before, the end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,5 +101,5 @@ def _context(document: Document, block: Block, before: Block | None) -> str:
     is_reply = (
         block.kind is SpanKind.TURN and before is not None and before.session == block.session
     )
-    said = before.text[-_CONTEXT_CHARS:] if is_reply and before is not None else ""
+    said = before.text[-CONTEXT_CHARS:] if is_reply and before is not None else ""
     return " ".join(part for part in (day, place, said) if part)

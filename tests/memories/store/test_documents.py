@@ -1,5 +1,7 @@
 """The commit of an import: what is new, what is the same, what went, what must not come back."""
 
+from dataclasses import replace
+
 import pytest
 
 from stoker.core.errors import Conflict, NotFound
@@ -143,6 +145,52 @@ async def test_deleting_erases_the_text_everywhere(store):
 
     dump = await store.read(lambda db: "\n".join(db.iterdump()))
     assert text not in dump
+
+
+async def test_what_is_forgotten_is_no_reply_s_context_any_more(store):
+    said, reply = "we met in zanzibar", span("never again")
+    told = document("a.txt", said, reply.text, "so be it")
+    spans = list(told.spans)
+    spans[1] = replace(spans[1], context=f"[1970-01-01] trip {said}")
+    await imported(store, replace(told, spans=spans))
+
+    await store.forget_span(span(said).id, now=3.0)
+
+    found, context = await store.read(_found_in_contexts)
+    assert found == {"zanzibar": [], "trip": [reply.id]}
+    assert context == "[1970-01-01] trip"
+
+
+async def test_a_reply_that_another_source_holds_keeps_no_words_of_the_forgotten_one(store):
+    said, reply = "we met in zanzibar", span("never again")
+    told = document("a.txt", said, reply.text)
+    spans = list(told.spans)
+    spans[1] = replace(spans[1], context=said)
+    [outcome] = await imported(store, replace(told, spans=spans))
+    await answered(store)
+    await imported(store, document("b.txt", reply.text), id=ImportId("imp_2"))
+
+    await store.forget_source(outcome.source_id, now=3.0)
+
+    assert await live(store) == [reply.text]
+    dump = await store.read(lambda db: "\n".join(db.iterdump()))
+    assert "zanzibar" not in dump
+
+
+def _found_in_contexts(db):
+    found = {
+        word: [
+            row["span_id"]
+            for row in db.execute(
+                "SELECT span_id FROM span_contexts_fts AS fts JOIN spans ON spans.seq = fts.rowid"
+                " WHERE span_contexts_fts MATCH ?",
+                (word,),
+            )
+        ]
+        for word in ("zanzibar", "trip")
+    }
+    (context,) = db.execute("SELECT context FROM spans WHERE context != ''").fetchone()
+    return found, context
 
 
 async def test_a_forgotten_span_is_left_out_of_the_next_import(store):

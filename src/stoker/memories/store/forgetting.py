@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Sequence
 
 from stoker.core.errors import NotFound
+from stoker.memories.planning import CONTEXT_CHARS
 from stoker.memories.records import Forgotten
 from stoker.memories.store import keys, states, supports
 from stoker.memories.store.rows import to_tile
@@ -41,10 +42,11 @@ def forget_source(db: sqlite3.Connection, id: SourceId, *, now: float) -> Forgot
 
 def forget_span(db: sqlite3.Connection, id: SpanId, *, now: float) -> Forgotten:
     """Erase one span wherever it stands, and all that rests on it alone. Raises `NotFound`."""
-    row = db.execute("SELECT seq FROM spans WHERE span_id = ?", (id,)).fetchone()
+    row = db.execute("SELECT seq, scope, text FROM spans WHERE span_id = ?", (id,)).fetchone()
     if row is None:
         raise NotFound(f"span {id}: no such span, or it was erased")
     _bury(db, id, "span", now)
+    _forget_in_contexts(db, row["scope"], row["text"])
     db.execute("DELETE FROM revision_spans WHERE span = ?", (row["seq"],))
     return _erase_unheld(db, [row["seq"]], now=now)
 
@@ -55,6 +57,33 @@ def forget_tile(db: sqlite3.Connection, id: TileId, *, now: float) -> Forgotten:
     _bury(db, id, "tile", now)
     _erase_tiles(db, [id], now=now)
     return Forgotten(spans=0, tiles=1)
+
+
+def _forget_in_contexts(db: sqlite3.Connection, scope: str, text: str) -> None:
+    """Take it out of what its replies are found by: it is the end of their context."""
+    tail = text[-CONTEXT_CHARS:]
+    followers = db.execute(
+        "SELECT seq, context FROM spans WHERE scope = ? AND context != '' AND"
+        " substr(context, -length(?)) = ?",
+        (scope, tail, tail),
+    ).fetchall()
+    for row in followers:
+        _set_context(db, row["seq"], row["context"].removesuffix(tail).rstrip())
+
+
+def _set_context(db: sqlite3.Connection, span: int, context: str) -> None:
+    row = db.execute("SELECT text FROM span_contexts WHERE seq = ?", (span,)).fetchone()
+    # The index reads its text from the table, so it has to be told of the old words first.
+    db.execute(
+        "INSERT INTO span_contexts_fts (span_contexts_fts, rowid, text) VALUES ('delete', ?, ?)",
+        (span, row["text"]),
+    )
+    db.execute("UPDATE spans SET context = ? WHERE seq = ?", (context, span))
+    db.execute(
+        "INSERT INTO span_contexts_fts (rowid, text)"
+        " SELECT seq, text FROM span_contexts WHERE seq = ?",
+        (span,),
+    )
 
 
 def _forget_work(db: sqlite3.Connection, source: int) -> None:
@@ -85,6 +114,7 @@ def _erase_unheld(db: sqlite3.Connection, spans: Sequence[int], *, now: float) -
     for span in spans:
         held = db.execute("SELECT 1 FROM revision_spans WHERE span = ? LIMIT 1", (span,)).fetchone()
         if held is not None:
+            _set_context(db, span, "")  # it may have come from this source
             supports.drop_unheld(db, [span], at=now, now=now, reason="its source was erased")
             continue
         tiles.extend(_resting_on(db, span))
