@@ -54,7 +54,7 @@ def test_a_span_stands_at_its_bytes() -> None:
 def test_context_has_the_day_the_place_and_what_was_said_before() -> None:
     _, second = plan(chat("I moved to Bonn.", "I sold the car."), scope="a").spans
 
-    assert second.context == "[1970-01-03] s I moved to Bonn."
+    assert second.context == "[1970-01-03, Saturday 3 January] s I moved to Bonn."
 
 
 def test_each_chunk_knows_the_one_before_it_which_is_no_part_of_it() -> None:

@@ -96,10 +96,16 @@ def _placed(document: Document, scope: str) -> list[PlacedSpan]:
 def _context(document: Document, block: Block, before: Block | None) -> str:
     """What a search needs to know beside the words: the day, the place, what was said before."""
     at = block.said_at if block.said_at is not None else document.observed_at
-    day = f"[{datetime.fromtimestamp(at, UTC):%Y-%m-%d}]" if at is not None else ""
+    day = f"[{_day(at)}]" if at is not None else ""
     place = block.session if block.session and block.session != block.text else document.title
     is_reply = (
         block.kind is SpanKind.TURN and before is not None and before.session == block.session
     )
     said = before.text[-CONTEXT_CHARS:] if is_reply and before is not None else ""
     return " ".join(part for part in (day, place, said) if part)
+
+
+def _day(at: float) -> str:
+    """In figures and in words: people ask for either."""
+    day = datetime.fromtimestamp(at, UTC)
+    return f"{day:%Y-%m-%d}, {day:%A} {day.day} {day:%B}"
