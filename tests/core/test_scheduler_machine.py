@@ -85,7 +85,7 @@ class SchedulerMachine(RuleBasedStateMachine):
                 places = self.it.state.places.count(priority)
                 assert places <= max(before[priority], limit), "a newcomer passed the ceiling"
         expiry = self.it.state.places.next_expiry()
-        assert expiry is None or expiry > event.at, "a parked session outlived its time"
+        assert expiry > event.at, "a parked session outlived its time"
         for action in actions:
             self.obey(action)
 

@@ -122,7 +122,8 @@ class Decisions:
         state = self._state
         if state.box.is_draining:
             return []
-        if self._higher_class_waits() and not state.ageing.is_starved(P2, at):
+        does_higher_wait = state.queues.count(P1) > 0 or state.queues.count(P0) > 0
+        if does_higher_wait and not state.ageing.is_starved(P2, at):
             return []
         room = state.admission.background_room(at)
         asked = state.claims.ask(room, state.queues)
@@ -146,10 +147,6 @@ class Decisions:
         state.claims.ask_ahead(tenant)
         return {tenant: 1}
 
-    def _higher_class_waits(self) -> bool:
-        state = self._state
-        return bool(state.queues.count(P0) or state.queues.count(P1))
-
     def _note_bounds(self, at: float) -> None:
         """Remember, for the optimizer, what keeps the next one of each bulk class out."""
         state = self._state
@@ -163,7 +160,8 @@ class Decisions:
         if not queues.count(priority):
             return None
         head = queues.first_newcomer(priority) or queues.first_turn(priority)
-        return None if head is None else head.seen or Reason.QUEUED
+        told = None if head is None else head.told
+        return Reason.QUEUED if told is None else told.reason
 
     def _note_blocked(self, waiting: Waiting, explanation: Explanation, at: float) -> None:
         state = self._state

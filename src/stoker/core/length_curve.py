@@ -10,7 +10,8 @@ from array import array
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import accumulate, pairwise, repeat
+from operator import add, mul, sub
 from typing import Final, NamedTuple
 
 # Bins are exact up to 15 tokens and then eight per octave, so a bin is at most 12.5 % wide. Within
@@ -124,30 +125,26 @@ def curve_of(
     completion of Brown, Hollander and Korwar (1974), here as equal steps at the means of its
     octiles, which keeps its mean exact.
     """
-    points, survival, areas, moments = [0.0], [1.0], [0.0], [0.0]
-    before = area = moment = 0.0
-    alive = 1.0
     if not steps or steps[-1][1] < 1.0:
         last = max(last, steps[-1][0] if steps else 0.0)
         steps = steps + [
             (last + tail_mean * mean, 1.0 / (_TAIL_STEPS - step))
             for step, mean in enumerate(_TAIL_MEANS)
         ]
+    points, survival, alive = [0.0], [1.0], 1.0
     for where, share in steps:
-        slab = alive * (where - before)
-        area += slab
-        moment += slab * (where + before) * 0.5
         alive -= alive * share
-        before = where
         points.append(where)
         survival.append(alive)
-        areas.append(area)
-        moments.append(moment)
+    # In C, not in a loop: curves are rebuilt several times a second.
+    ends = points[1:]
+    slabs = list(map(mul, survival, map(sub, ends, points)))
+    middles = map(mul, map(add, ends, points), repeat(0.5))
     return LengthCurve(
         array("d", points),
         array("d", survival),
-        array("d", areas),
-        array("d", moments),
+        array("d", accumulate(slabs, initial=0.0)),
+        array("d", accumulate(map(mul, slabs, middles), initial=0.0)),
         evidence,
     )
 

@@ -286,7 +286,7 @@ class Places:
 
     def expire(self, at: float) -> None:
         """Close the places of sessions that have not come back in time."""
-        while self.next_expiry() <= at:
+        while self._expiries and self.next_expiry() <= at:
             self._close(heapq.heappop(self._expiries)[1])
 
     def next_expiry(self) -> float:
