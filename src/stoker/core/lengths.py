@@ -217,7 +217,7 @@ class LengthHistory:
     def _rescale(self) -> None:
         factor = 1.0 / self._weight
         for name in ("_deaths", "_death_sum", "_censored", "_censored_sum", "_entries"):
-            setattr(self, name, array("d", [value * factor for value in getattr(self, name)]))
+            setattr(self, name, [value * factor for value in getattr(self, name)])
         self._total *= factor
         self._exposure *= factor
         self._weight = 1.0
@@ -284,5 +284,5 @@ def _suffix_sums(*bins: Sequence[float]) -> list[float]:
 _NO_ENTRIES: Final = (0.0,) * (BINS + 1)
 
 
-def _zeros() -> array[float]:
-    return array("d", bytes(8 * BINS))
+def _zeros() -> list[float]:
+    return [0.0] * BINS
