@@ -156,6 +156,22 @@ async def test_text_that_is_erased_after_its_answer_was_read_makes_no_tile(store
     assert not again.effect.tiles
 
 
+async def test_an_answer_that_waits_for_others_is_read_once(store, tmp_path):
+    await imported(store, document("a.txt", "Mira repaired the crane.", "Mira painted the quay."))
+    stages = await store.ready_stages(2)
+    handler = Remembering(store, MemoriesSettings(), Recall(store, tmp_path, None))
+    claim = {"q": 1, "s": "Mira", "k": "fact", "t": "Mira repaired the crane."}
+    choice = {"message": {"content": json.dumps({"c": [claim]})}, "finish_reason": "stop"}
+    answer = json.dumps({"choices": [choice]}).encode()
+    first, second = (Answered(one, answer, 1, f"{n:06}") for n, one in enumerate(stages))
+
+    await handler.read([first, second])
+    await handler.read([first])
+    await handler.read([second])
+
+    assert sum(handler.guards.values()) == 2
+
+
 class Told(Jobs):
     """Answers like a perfect model."""
 

@@ -39,6 +39,9 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger("stoker.memories")
 
+_READ_MAX = 128
+"""Answers that are kept read: four times as many as are read at once."""
+
 Marking = Callable[[Sequence[PlacedSpan]], Sequence[PlacedSpan]]
 
 
@@ -94,7 +97,7 @@ class Remembering:
         fresh = [one for one in answers if one.stage.key not in known]
         known |= await self._read_chunks(fresh)
         known |= await self._read_judgements(fresh)
-        self._read = known if erasures == self._erasures else {}
+        self._keep(known if erasures == self._erasures else {})
         sizes = accumulate(len(known[one.stage.key].effect.tiles) for one in answers)
         answers = answers[: max(1, sum(size <= TILES_AT_ONCE for size in sizes))]
         reads = [known[one.stage.key] for one in answers]
@@ -111,6 +114,11 @@ class Remembering:
         """Text was erased: read again what is not taken in yet."""
         self._erasures += 1
         self._read = {}
+
+    def _keep(self, read: dict[StageKey, _Read]) -> None:
+        # Those that were read before wait for a judge's answer; those taken in are let go in time.
+        is_long = len(self._read) + len(read) > _READ_MAX
+        self._read = read if is_long else self._read | read
 
     async def _read_chunks(self, answers: Sequence[Answered]) -> dict[StageKey, _Read]:
         asked = [
