@@ -1,10 +1,12 @@
 """LLM work: asked once, answered durably, interpreted in order, with effects exactly once."""
 
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 
 from stoker.core.work import Usage
+from stoker.memories.merge import Link, Relation, Rule
 from stoker.memories.records import (
     ChunkInputs,
     Draft,
@@ -107,6 +109,21 @@ async def test_a_transaction_ends_before_it_is_long(store):
 
     assert await store.apply(waiting, unrelated, embedder="", now=5.0) == 2
     assert await store.apply(waiting[2:], unrelated, embedder="", now=5.0) == 1
+
+
+async def test_a_transaction_ends_early_where_groups_are_large(store, monkeypatch):
+    monkeypatch.setattr(effects, "_SETTLED_AT_ONCE", 2)
+    await imported(store, document("a.txt", "one", "two", "three"))
+    await answered(store)
+    waiting = drafts(await store.next_answers(10), lambda one: [tile(one.stage.key)])
+    ids = sorted(draft.effect.tiles[0].tile.id for draft in waiting)
+    links = [Link(*pair, Relation.DUPLICATE, Rule.SIMILAR, "test") for pair in pairwise(ids)]
+
+    def linked(effect, _):
+        return replace(effect, links=links)
+
+    assert await store.apply(waiting, linked, embedder="", now=5.0) == 2
+    assert await store.apply(waiting[2:], linked, embedder="", now=5.0) == 1
 
 
 async def test_an_answer_about_text_that_is_gone_is_left_to_be_read_again(store):

@@ -47,6 +47,8 @@ class Groups:
     def __init__(self) -> None:
         self._of: dict[str, Group] = {}
         self._members: dict[str, tuple[Member, _Stands]] = {}
+        self.settled = 0
+        """How many tiles were settled, each as often as it was: the work done here."""
 
     def links(self, db: sqlite3.Connection, id: TileId) -> list[Link]:
         """Those that a tile's group has."""
@@ -81,6 +83,7 @@ class Groups:
         changed: list[Change] = []
         for group in groups:
             members = {id: self._members[id] for id in group.ids if id in self._members}
+            self.settled += len(members)
             standings = settle((member for member, _ in members.values()), group.links.values())
             for id, standing in standings.items():
                 stands = _stands(standing)
