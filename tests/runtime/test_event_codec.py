@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import abc
-from dataclasses import is_dataclass
+from dataclasses import fields, is_dataclass
 from enum import Enum
 from types import NoneType
 from typing import NewType, get_args, get_origin, get_type_hints
@@ -54,8 +54,9 @@ def of(hint):
     inner = [of(one) for one in get_args(hint) if one is not Ellipsis]
     if isinstance(hint, NewType):
         return of(hint.__supertype__)
-    if is_dataclass(hint) or hasattr(hint, "_fields"):  # the latter is a named tuple's
-        return st.builds(hint, **{name: of(one) for name, one in get_type_hints(hint).items()})
+    if is_dataclass(hint):
+        hints = get_type_hints(hint)
+        return st.builds(hint, **{one.name: of(hints[one.name]) for one in fields(hint)})
     match get_origin(hint):
         case None:
             return st.sampled_from(hint) if issubclass(hint, Enum) else LEAVES[hint]

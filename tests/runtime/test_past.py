@@ -15,7 +15,7 @@ from stoker.engine_parts import EngineSetup
 from stoker.fabric import Fabric
 from stoker.runtime.event_file import EventFile
 from stoker.runtime.past import past_entries
-from stoker.runtime.recorder import EventLog, LoggedEvent
+from stoker.runtime.recorder import EventLog
 from stoker.testing.fake_engine import FakeEngine, FakeTiming
 from stoker.testing.job_store import InMemoryJobStore
 from stoker.testing.virtual_time import VirtualClock
@@ -125,22 +125,6 @@ async def test_what_was_refused_for_its_key_is_told_after_a_restart(tmp_path):
             },
         )
     assert later.began_at == pytest.approx(now.began_at, abs=0.01)
-
-
-@pytest.mark.parametrize("is_older", [True, False])
-async def test_a_refusal_is_told_however_its_reason_was_written(tmp_path, is_older):
-    path = tmp_path / "events.jsonl"
-    why = Explanation(Reason.QUEUE_FULL, "queue_max_p1", 3, 2)
-    written = why._asdict() if is_older else why
-    file = EventFile(path, clock=VirtualClock(epoch=1_700_000_000.0))
-    file.write([LoggedEvent(1, "Reject", 5.0, {"id": "req_1", "explanation": written})])
-
-    [entry] = past_entries(path, "req_1")
-
-    assert (entry.what, dict(entry.fields)) == (
-        "rejected",
-        {"reason": "queue_full", "knob": "queue_max_p1", "measured": 3, "limit": 2},
-    )
 
 
 async def test_giving_way_and_going_on_are_told_as_they_were(tmp_path):

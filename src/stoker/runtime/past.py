@@ -7,13 +7,12 @@ become seconds since 1970 by the nearest line that says what the clock was.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from stoker.core.reasons import Explanation
 from stoker.core.story import Entry
 from stoker.runtime.event_file import CLOCK_READ, older_file
 from stoker.runtime.recorder import LoggedEvent
@@ -90,12 +89,6 @@ def _arrival(request: Mapping[str, Any]) -> dict[str, object]:
     return {"priority": f"p{priority}", **said}
 
 
-def _refusal(why: Mapping[str, Any] | Sequence[Any]) -> dict[str, Any]:
-    """A reason with its numbers: by name, as it was written once, or in order, as it is now."""
-    named = why if isinstance(why, Mapping) else dict(zip(Explanation._fields, why, strict=False))
-    return _without(named, "is_retryable")
-
-
 def _without(fields: Mapping[str, Any], *names: str) -> dict[str, Any]:
     return {
         name: value for name, value in fields.items() if name not in names and value is not None
@@ -107,7 +100,9 @@ _TOLD: Mapping[str, _Told] = {
     "Dispatch": _dispatched,
     "Preempt": _one("gives_way", lambda fields: _without(fields, "id")),
     "Abort": _one("aborted", lambda fields: {"cause": fields.get("note")}),
-    "Reject": _one("rejected", lambda fields: _refusal(fields.get("explanation") or {})),
+    "Reject": _one(
+        "rejected", lambda fields: _without(fields.get("explanation") or {}, "is_retryable")
+    ),
     "KeyRefused": _one("rejected", lambda fields: _without(fields, "id", "engine", "left_out")),
     "Left": _left,
 }
