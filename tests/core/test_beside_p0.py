@@ -279,6 +279,15 @@ def test_short_questions_and_those_that_the_engine_has_cached_leave_no_time_for_
         assert it.state.beside_p0.allowed() == 0
 
 
+def test_nothing_runs_in_a_pause_where_the_engine_is_slow_to_notice_that_we_hung_up():
+    it = box()
+    it.handle(EngineUp(-50.0, abort_grace_s=1.5))
+    asked(it, 0.0, "person", 1_600)
+    it.handle(LeaseGranted(1.0, LeaseId("l"), 60.0))
+
+    assert it.state.beside_p0.allowed() == 0
+
+
 def test_jobs_continue_in_the_pause_of_a_lease_and_give_way_to_the_next_question():
     it = paused_with_shed_jobs()
     assert it.state.ledger.count(Priority.P2) == 0

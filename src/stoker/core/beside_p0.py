@@ -26,6 +26,9 @@ _STEPS_FELT: Final = 1.5
 """What a question finds under way, in steps: half of the one that runs, and a whole one that is
 planned already, as engines do that schedule ahead."""
 _QUESTION_GAIN: Final = 0.1
+_SLOW_ABORT_S: Final = 1.0
+"""An engine that takes so long to notice that we hung up has to be empty before a question comes:
+llama.cpp reads a prompt to its end first."""
 
 
 class BesideP0:
@@ -96,8 +99,9 @@ class BesideP0:
 
     @property
     def _is_paused(self) -> bool:
-        """Somebody has a lease, and nobody is served."""
-        return self.hold.has_lease and not self.hold.requests
+        """Somebody has a lease, nobody is served, and who runs meanwhile will go at once."""
+        is_prompt = self._box.abort_grace_s < _SLOW_ABORT_S
+        return is_prompt and self.hold.has_lease and not self.hold.requests
 
     @property
     def _question_s(self) -> float:
