@@ -44,6 +44,8 @@ def test_only_sentences_that_stand_alone_are_asked_about() -> None:
         "Write to the harbour if you need a berth.",
         "| berths | 14 | boats |.",
         "14 berths.",
+        "Weeks begin on Monday in Port Ellen.",
+        "The crane was repaired last week by Olsen.",
         "Berths of the harbour at Port Ellen",
         "See https://harbour.example for all berths.",
         "Berth " * 60 + ".",
@@ -51,6 +53,11 @@ def test_only_sentences_that_stand_alone_are_asked_about() -> None:
 )
 def test_of_a_document_no_sentence_that_needs_another_one_or_is_none(sentence: str) -> None:
     assert texts((Line("a", sentence),)) == []
+
+
+def test_what_a_speaker_or_a_date_makes_clear_may_name_a_time() -> None:
+    assert texts((Line("a", "I repaired the crane last week.", "Mira"),))
+    assert texts((Line("a", "The crane was repaired on 3 April 2023."),))
 
 
 def test_the_model_sees_all_of_the_text_and_numbers_where_labels_are_wanted() -> None:

@@ -10,8 +10,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import date
 from typing import Final, Protocol
 
+from stoker.memories.dates import mentions
 from stoker.memories.lexical import sentences, words
 from stoker.memories.rewriting import is_dangling, is_of_author, is_of_group, with_speaker
 from stoker.memories.tiles import TileKind
@@ -35,6 +37,7 @@ _TIED: Final = re.compile(
 )
 """How a sentence begins that is understood only after the one before it."""
 _TO_SOMEBODY: Final = re.compile(r"\b(?:you|your|yours|yourself)\b", re.IGNORECASE)
+_SOME_DAY: Final = date(2001, 1, 3)
 _MARKUP: Final = re.compile(r"[|{}\[\]<>\\]|https?://")
 
 
@@ -89,8 +92,17 @@ def _stands_alone(sentence: str, author: str) -> bool:
         and not sentence.endswith("?")
         # With an author, `I` has become a name by now.
         and not (is_dangling(said) or is_of_author(said) or is_of_group(said))
+        and (bool(author) or not _is_relative(said))
         and not (_TIED.match(said) or _TO_SOMEBODY.search(said) or _MARKUP.search(said))
     )
+
+
+def _is_relative(sentence: str) -> bool:
+    """It names a time that depends on the day it was said, which a document's file does not tell.
+
+    `Weeks begin on Monday` would become one Monday's date.
+    """
+    return any(mention.is_relative for mention in mentions(sentence, _SOME_DAY))
 
 
 def shown(lines: Sequence[Said], asked: Sequence[Sentence]) -> Iterator[tuple[int, str]]:
