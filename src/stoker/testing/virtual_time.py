@@ -24,10 +24,12 @@ class Deadlock(RuntimeError):
 class VirtualTimeLoop(asyncio.SelectorEventLoop):
     """An event loop that never really waits. Sockets still work, but time does not wait for them.
 
-    `horizon_s` bounds a test that waits for ever beside a periodic timer.
+    `horizon_s` bounds a test that waits for ever beside a periodic timer. `thread_s`: real seconds
+    that worker threads get before each jump, where what they do should take no virtual time.
     """
 
-    def __init__(self, *, horizon_s: float = 86_400.0) -> None:
+    def __init__(self, *, horizon_s: float = 86_400.0, thread_s: float = 0.0) -> None:
+        self.thread_s = thread_s
         self._now_s = 0.0
         self._horizon_s = horizon_s
         super().__init__(_JumpingSelector(self))
@@ -55,9 +57,15 @@ class VirtualClock:
         return self._epoch + asyncio.get_running_loop().time()
 
 
-def run_virtual(main: Coroutine[object, object, T], *, horizon_s: float = 86_400.0) -> T:
+def run_virtual(
+    main: Coroutine[object, object, T], *, horizon_s: float = 86_400.0, thread_s: float = 0.0
+) -> T:
     """Run `main` to its end on virtual time and return its result."""
-    with asyncio.Runner(loop_factory=lambda: VirtualTimeLoop(horizon_s=horizon_s)) as runner:
+
+    def loop() -> VirtualTimeLoop:
+        return VirtualTimeLoop(horizon_s=horizon_s, thread_s=thread_s)
+
+    with asyncio.Runner(loop_factory=loop) as runner:
         return runner.run(main)
 
 
@@ -69,11 +77,11 @@ class _JumpingSelector(selectors.DefaultSelector):
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         if timeout is None:
             # No timer at all: only a thread (an executor that shuts down, say) could still report.
-            ready = super().select(_THREAD_GRACE_S)
+            ready = super().select(max(_THREAD_GRACE_S, 1000 * self._loop.thread_s))
             if not ready:
                 raise Deadlock("every task waits, and no timer will ever wake one")
             return ready
-        ready = super().select(0)
+        ready = super().select(min(timeout, self._loop.thread_s))
         if not ready and timeout > 0:
             self._loop.jump(timeout)
         return ready
