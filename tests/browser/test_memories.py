@@ -57,5 +57,7 @@ async def test_its_pipeline_says_what_the_stats_say_and_what_was_refused(kit, tm
     assert steps["Quarantine"] == [1, "1 unusable answer"]
     assert "100 % of 1" in rows[0]
     assert "no model work" in rows[1]
+    assert "1 document" in rows[1]
+    assert "tile" not in rows[1], "a statement is a tile without the model"
     assert tracks == 1, "where there is no work there is no bar"
     assert refused.endswith("an answer about a chunk")

@@ -79,6 +79,12 @@ export class Memories {
     const share = work.total ? 1 - work.left / work.total : 1;
     const failed = one.documents.failed ?? 0;
     const documents = Object.values(one.documents).reduce((sum, count) => sum + count, 0);
+    // An import's tiles are those that its model work made; what was said in a sentence is one as it is.
+    const parts = [
+      format.times(documents, "document", "documents"),
+      failed && `${failed} unreadable`,
+      work.total && format.times(one.tiles, "tile", "tiles"),
+    ];
     const steer = one.state === "running" && !one.is_done ? ["pause", "cancel"] : one.state === "paused" ? ["resume", "cancel"] : [];
     return h(
       "div",
@@ -87,7 +93,7 @@ export class Memories {
       h("span", { class: `state ${one.is_done ? "completed" : one.state}` }, one.is_done ? "done" : one.state),
       work.total ? track(work, share) : null,
       h("span", {}, work.total ? `${format.percent(share)} of ${format.count(work.total)}` : "no model work"),
-      h("span", { class: "quiet" }, `${format.times(documents, "document", "documents")}${failed ? `, ${failed} unreadable` : ""}, ${format.times(one.tiles, "tile", "tiles")}`),
+      h("span", { class: "quiet" }, parts.filter(Boolean).join(", ")),
       h("span", { class: "quiet" }, work.eta_s === null || one.is_done ? "" : `${format.seconds(work.eta_s)} left`),
       ...steer.map((verb) =>
         h("button", { onclick: () => this.steer(one.id, verb), "aria-label": `${verb} ${one.label || one.id}` }, verb),
