@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import shutil
 
 import pytest
@@ -10,6 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from stoker.api.app import App
 from tests.api.conftest import Caller, a_house
 from tests.api.test_metrics import said_by_promtool
+from tests.api.test_views import REFERENCE
 from tests.memories.scripted import served
 
 NOTES = b"The harbour of Port Ellen has 14 berths.\n\nMira repaired the harbour crane in 2024.\n"
@@ -253,8 +255,11 @@ async def test_metrics_are_what_the_stats_say(call):
     await call("POST", f"{AT}/imports?uri=broken.pdf", b"%PDF-1.7 nonsense")
     await search(call, "harbour crane")
 
-    _, found = await counted(call)
+    text, found = await counted(call)
 
+    families = set(re.findall(r"^# TYPE (stoker_memories_\w+) \w+$", text, re.MULTILINE))
+    documented = re.findall(r"^\| `(stoker_memories_\w+)` \|", REFERENCE.read_text(), re.MULTILINE)
+    assert {name for name in families if not name.endswith("_created")} == set(documented)
     stats = (await call("GET", AT)).json
     tiles = {status: found["stoker_memories_tiles", status] for status in stats["tiles"]}
     assert tiles == stats["tiles"]
