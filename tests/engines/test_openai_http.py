@@ -222,7 +222,7 @@ async def test_a_hundred_hang_ups_at_random_moments_leave_no_sequence(server, en
             return
 
     await asyncio.gather(
-        *(hang_up(0.002 * number, stream=number % 2 == 0) for number in range(1, 101))
+        *(hang_up(0.01 * number, stream=number % 2 == 0) for number in range(1, 101))
     )
     async with asyncio.timeout(5):
         while (await server.engine.sample()).running:  # noqa: ASYNC110 - a real socket
