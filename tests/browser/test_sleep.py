@@ -26,6 +26,7 @@ class Wire:
     def __init__(self, url):
         self._port = int(url.rpartition(":")[2])
         self._is_cut = False
+        self._passing = set()
 
     @asynccontextmanager
     async def up(self):
@@ -34,6 +35,9 @@ class Wire:
             yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
         finally:
             server.close()
+            for task in self._passing:
+                task.cancel()
+            await asyncio.gather(*self._passing)
 
     @asynccontextmanager
     async def cut(self):
@@ -42,11 +46,20 @@ class Wire:
         self._is_cut = False
 
     async def _pass(self, reader, writer):
-        far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._port)
+        task = asyncio.current_task()
+        self._passing.add(task)
         with suppress(OSError, asyncio.CancelledError):
-            await asyncio.gather(self._copy(reader, far_writer), self._copy(far_reader, writer))
-        for end in (writer, far_writer):
-            end.close()
+            far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._port)
+            try:
+                async with asyncio.TaskGroup() as ways:
+                    ways.create_task(self._copy(reader, far_writer))
+                    ways.create_task(self._copy(far_reader, writer))
+            except* OSError:
+                pass
+            finally:
+                far_writer.close()
+        writer.close()
+        self._passing.discard(task)
 
     async def _copy(self, reader, writer):
         while data := await reader.read(65536):
