@@ -162,8 +162,8 @@ async def _print_outlook(client: Client, id: str) -> None:
     work = (await client.memories.get_import(id))["work"]
     if work["left"]:
         click.echo(
-            f"Its text is found now. {work['left']} extractions wait for a service"
-            " (`stoker serve`); `stoker memories status` shows how far they are."
+            f"Its text is found now. {work['left']} extractions are background work of"
+            " `stoker serve`; `stoker memories status` shows how far they are."
         )
 
 
