@@ -156,7 +156,7 @@ async def test_a_page_that_was_cut_off_says_so_and_then_has_all_that_it_missed(k
             assert await shown_at(seen) == cut_off_at
         await seen.page.context.set_offline(False)
 
-        await seen.page.wait_for_selector("#live[data-state=live]", timeout=3_000)
+        await seen.page.wait_for_selector("#live[data-state=live]", timeout=8_000)
         await asyncio.sleep(2)
 
         assert gaps(await rows(seen)) == []
@@ -182,7 +182,7 @@ async def test_a_laptop_that_slept_shows_what_is_now_and_all_between(kit, tmp_pa
             for pid in pids:
                 os.kill(pid, signal.SIGCONT)
 
-        await asyncio.sleep(3)
+        await asyncio.sleep(6)
         found = await rows(seen)
 
         assert await seen.page.get_attribute("#live", "data-state") == "live"
@@ -196,7 +196,7 @@ async def test_a_page_that_wakes_does_not_take_its_silent_connection_for_live(ki
     async with watching(kit, tmp_path) as (_, seen, wire):
         async with wire.cut():
             await seen.page.evaluate("const now = Date.now; Date.now = () => now() + 3_600_000")
-            await seen.page.wait_for_selector("#live[data-state=lost]", timeout=4_000)
+            await seen.page.wait_for_selector("#live[data-state=lost]", timeout=6_000)
             assert await is_stale(seen)
 
         await seen.wait_live()
