@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import signal
 import subprocess
 import sys
-import threading
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager
 
 import pytest
 from click.testing import CliRunner
@@ -28,6 +26,7 @@ from stoker.runtime.clock import SystemClock
 from stoker.settings import load
 from stoker.testing.fake_engine import FakeEngine, FakeTiming
 from stoker.testing.job_store import InMemoryJobStore
+from tests.in_a_thread import in_a_thread
 
 CHAT = {"messages": [{"role": "user", "content": "hello"}]}
 
@@ -63,25 +62,7 @@ async def serving():
 @pytest.fixture(scope="module")
 def service():
     """A service with a loop of its own: commands block."""
-
-    @contextmanager
-    def in_a_thread():
-        ready, found = threading.Event(), {}
-
-        async def live():
-            async with serving() as url:
-                found.update(url=url, loop=asyncio.get_running_loop(), stop=asyncio.Event())
-                ready.set()
-                await found["stop"].wait()
-
-        thread = threading.Thread(target=asyncio.run, args=(live(),))
-        thread.start()
-        assert ready.wait(10)
-        yield found["url"]
-        found["loop"].call_soon_threadsafe(found["stop"].set)
-        thread.join()
-
-    with in_a_thread() as url:
+    with in_a_thread(serving()) as url:
         yield url
 
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import threading
+from contextlib import asynccontextmanager
 
 import pytest
 from click.testing import CliRunner
@@ -16,6 +15,7 @@ from stoker.fabric import Fabric
 from stoker.runtime.clock import SystemClock
 from stoker.testing.fake_engine import FakeEngine
 from stoker.testing.job_store import InMemoryJobStore
+from tests.in_a_thread import in_a_thread
 
 pytestmark = pytest.mark.slow
 
@@ -36,28 +36,22 @@ def findings(result):
     return {one["id"]: one for one in json.loads(result.output)["findings"]}
 
 
+@asynccontextmanager
+async def serving():
+    engine, store = FakeEngine(), InMemoryJobStore()
+    async with (
+        Fabric.assemble(Config(), engine=engine, store=store, clock=SystemClock()) as fabric,
+        listening(fabric, port=0) as url,
+    ):
+        await fabric.wait_ready()
+        yield url
+
+
 @pytest.fixture
 def service():
     """A service with a loop of its own: the command blocks."""
-    ready, found = threading.Event(), {}
-
-    async def live():
-        engine, store = FakeEngine(), InMemoryJobStore()
-        async with (
-            Fabric.assemble(Config(), engine=engine, store=store, clock=SystemClock()) as fabric,
-            listening(fabric, port=0) as url,
-        ):
-            await fabric.wait_ready()
-            found.update(url=url, loop=asyncio.get_running_loop(), stop=asyncio.Event())
-            ready.set()
-            await found["stop"].wait()
-
-    thread = threading.Thread(target=asyncio.run, args=(live(),))
-    thread.start()
-    assert ready.wait(10)
-    yield found["url"]
-    found["loop"].call_soon_threadsafe(found["stop"].set)
-    thread.join()
+    with in_a_thread(serving()) as url:
+        yield url
 
 
 def test_an_engine_and_a_service_that_are_named_and_away_are_problems():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from contextlib import aclosing, asynccontextmanager, closing, contextmanager
+from contextlib import aclosing, asynccontextmanager, closing
 
 import pytest
 
@@ -31,6 +31,7 @@ from stoker.fabric import Fabric
 from stoker.runtime.clock import SystemClock
 from stoker.testing.fake_engine import FakeEngine, FakeTiming
 from stoker.testing.job_store import InMemoryJobStore
+from tests.in_a_thread import in_a_thread
 
 pytestmark = pytest.mark.slow
 
@@ -65,27 +66,9 @@ async def connected(**knobs):
         yield client, engine
 
 
-@contextmanager
 def served_in_a_thread(**knobs):
     """A server with a loop of its own, for a caller that blocks."""
-    ready, found = threading.Event(), {}
-
-    async def main():
-        async with serving(**knobs) as (url, engine):
-            found.update(
-                url=url, engine=engine, loop=asyncio.get_running_loop(), stop=asyncio.Event()
-            )
-            ready.set()
-            await found["stop"].wait()
-
-    thread = threading.Thread(target=asyncio.run, args=(main(),))
-    thread.start()
-    assert ready.wait(10)
-    try:
-        yield found["url"], found["engine"]
-    finally:
-        found["loop"].call_soon_threadsafe(found["stop"].set)
-        thread.join()
+    return in_a_thread(serving(**knobs))
 
 
 async def test_the_five_verbs():

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import json
-import threading
 import time
+from contextlib import asynccontextmanager
 
 import pytest
 
@@ -15,29 +14,23 @@ from stoker.client import SyncClient
 from stoker.client.blocking_memories import SyncMemoriesClient
 from stoker.client.memories import MemoriesClient
 from stoker.core.errors import InvalidRequest, NotFound
+from tests.in_a_thread import in_a_thread
 from tests.memories.scripted import served
 
 NOTES = b"The harbour of Port Ellen has 14 berths.\n\nMira repaired the harbour crane in 2024.\n"
 
 
+@asynccontextmanager
+async def serving(folder):
+    async with served(folder) as fabric, listening(fabric, port=0) as url:
+        yield url
+
+
 @pytest.fixture
 def memories(tmp_path):
     """A service with a loop of its own: the caller blocks."""
-    ready, found = threading.Event(), {}
-
-    async def live():
-        async with served(tmp_path) as fabric, listening(fabric, port=0) as url:
-            found.update(url=url, loop=asyncio.get_running_loop(), stop=asyncio.Event())
-            ready.set()
-            await found["stop"].wait()
-
-    thread = threading.Thread(target=asyncio.run, args=(live(),))
-    thread.start()
-    assert ready.wait(10)
-    with SyncClient(found["url"]) as client:
+    with in_a_thread(serving(tmp_path)) as url, SyncClient(url) as client:
         yield client.memories
-    found["loop"].call_soon_threadsafe(found["stop"].set)
-    thread.join()
 
 
 def until_done(memories, id):

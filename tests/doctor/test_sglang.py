@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import threading
-from contextlib import contextmanager
 
 import pytest
 from click.testing import CliRunner
 
 from stoker.cli import main
 from tests.doctor.sglang import pages, playing, server_info
+from tests.in_a_thread import in_a_thread
 
 pytestmark = pytest.mark.slow
 
@@ -24,30 +22,9 @@ def alone(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
 
 
-@contextmanager
-def served(found):
-    """The recorded server with a loop of its own: the command blocks."""
-    ready, kept = threading.Event(), {}
-
-    async def live():
-        async with playing(found) as (url, asked):
-            kept.update(url=url, asked=asked, loop=asyncio.get_running_loop(), stop=asyncio.Event())
-            ready.set()
-            await kept["stop"].wait()
-
-    thread = threading.Thread(target=asyncio.run, args=(live(),))
-    thread.start()
-    assert ready.wait(10)
-    try:
-        yield kept["url"], kept["asked"]
-    finally:
-        kept["loop"].call_soon_threadsafe(kept["stop"].set)
-        thread.join()
-
-
 def doctor(found, *options):
     """What it says of the engine there: its facts, and its findings by id; and what it asked."""
-    with served(found) as (url, asked):
+    with in_a_thread(playing(found)) as (url, asked):
         nobody = ("--url", "http://127.0.0.1:9", "--json")
         result = CliRunner().invoke(
             main, ["doctor", "--engine", url, *options, *nobody], catch_exceptions=False

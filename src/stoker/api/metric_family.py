@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 from stoker.fabric import EngineSnapshot, FabricSnapshot
 from stoker.memories.service import Memories
 
 Sample = tuple[tuple[str, ...], float]
+Of = TypeVar("Of")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,25 +36,26 @@ class Family:
 
 
 @dataclass(frozen=True, slots=True)
-class BoxFamily:
+class _Whole(Generic[Of]):
+    """A metric that is read from one thing; it has no engine among its labels."""
+
+    name: str
+    kind: str
+    help: str
+    all_labels: tuple[str, ...]
+    samples: Callable[[Of], Iterable[Sample]]
+
+
+class BoxFamily(_Whole[FabricSnapshot]):
     """A metric of the whole box: there is one value, however many engines there are."""
 
-    name: str
-    kind: str
-    help: str
-    all_labels: tuple[str, ...]
-    samples: Callable[[FabricSnapshot], Iterable[Sample]]
+    __slots__ = ()
 
 
-@dataclass(frozen=True, slots=True)
-class MemoriesFamily:
+class MemoriesFamily(_Whole[Memories]):
     """A metric of the memory server; absent where there is none."""
 
-    name: str
-    kind: str
-    help: str
-    all_labels: tuple[str, ...]
-    samples: Callable[[Memories], Iterable[Sample]]
+    __slots__ = ()
 
 
 def known(value: float | None) -> Iterator[Sample]:

@@ -5,7 +5,7 @@ The table `FAMILIES` is the documentation too: docs/reference/metrics.md is made
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 
 from prometheus_client import CollectorRegistry, Histogram, ProcessCollector, generate_latest
@@ -66,7 +66,7 @@ class _SnapshotCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         """The families as of the snapshot; registration asks before there is one."""
         for family in self._families:
-            yield _empty(family) if self.snapshot is None else _metric(family, self.snapshot)
+            yield _metric(family, () if self.snapshot is None else family.samples(self.snapshot))
 
 
 class _MemoriesCollector(Collector):
@@ -75,22 +75,15 @@ class _MemoriesCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         for family in MEMORIES_FAMILIES:
-            metric = _empty(family)
-            for labels, value in family.samples(self._memories):
-                metric.add_metric(labels, value)
-            yield metric
+            yield _metric(family, family.samples(self._memories))
 
 
-def _metric(family: Family | BoxFamily, snapshot: FabricSnapshot) -> Metric:
-    metric = _empty(family)
-    for labels, value in family.samples(snapshot):
+def _metric(family: Family | BoxFamily | MemoriesFamily, samples: Iterable[Sample]) -> Metric:
+    kind = CounterMetricFamily if family.kind == "counter" else GaugeMetricFamily
+    metric = kind(family.name, family.help, labels=family.all_labels)
+    for labels, value in samples:
         metric.add_metric(labels, value)
     return metric
-
-
-def _empty(family: Family | BoxFamily | MemoriesFamily) -> CounterMetricFamily | GaugeMetricFamily:
-    kind = CounterMetricFamily if family.kind == "counter" else GaugeMetricFamily
-    return kind(family.name, family.help, labels=family.all_labels)
 
 
 # ---------------------------------------------------------------------------- the readings
