@@ -172,6 +172,54 @@ def test_a_prompt_being_read_gives_way_even_where_there_is_room_for_it():
     assert shed(arrive(it, 2.0, "person", Priority.P0)) == ["unread"]
 
 
+# ---------------------------------------------------------------------------- the first token
+
+
+def promising(slack_s: float | None) -> Policy:
+    return Policy(p0_reserved_slots=0, p1_reserved_slots=0, p0_ttft_slack_s=slack_s)
+
+
+def test_a_promised_first_token_leaves_those_whose_step_and_a_half_is_within_it():
+    it = box(policy=promising(0.05))
+    run_jobs(it, 12)
+    most, step_s = it.state.beside_p0.allowed(), it.state.service.step_s
+    assert 1.5 * step_s(most) <= 0.05 < 1.5 * step_s(most + 1)
+
+    arrive(it, 2.0, "person", Priority.P0)
+
+    # Who asks next finds the one who is served now among the others.
+    assert it.state.ledger.staying_p2 == it.state.beside_p0.allowed() == most - 1
+
+
+@given(curves, st.integers(1, 64), st.integers(0, 5), st.floats(0.0, 0.2), st.floats(0.0, 0.2))
+def test_the_less_p0_may_wait_the_fewer_stay(curve, slots, p0, one_s, other_s):
+    strict, slack, free = (
+        box(curve, slots=slots, policy=promising(slack_s))
+        for slack_s in (min(one_s, other_s), max(one_s, other_s), None)
+    )
+    for it in (strict, slack, free):
+        for index in range(p0):
+            arrive(it, 0.0, f"person-{index}", Priority.P0)
+    allowed = [it.state.beside_p0.allowed() for it in (strict, slack, free)]
+
+    assert allowed == sorted(allowed)
+
+
+@pytest.mark.parametrize("slack_s", [0.05, None])
+def test_with_a_promised_first_token_few_background_prompts_lie_unread_before_a_question_comes(
+    slack_s,
+):
+    it = box(policy=promising(slack_s))
+    for index in range(2):
+        arrive(it, 0.0, f"job-{index}", Priority.P2, prompt_tokens=1_500, job_id=None)
+
+    # Reading 200 tokens takes the 50 ms that P0 may go without a token; one prompt may always be.
+    assert it.state.ledger.count(Priority.P2) == (2 if slack_s is None else 1)
+    if slack_s is not None:
+        why = it.explain(RequestId("job-1"), 0.0).explanation
+        assert (why.reason, why.knob) == (Reason.PREFILL_DEBT, "p0_ttft_slack_s")
+
+
 # ---------------------------------------------------------------------------- joining
 
 

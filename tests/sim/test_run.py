@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from stoker.core.policy import Policy
 from stoker.core.work import Priority
 from stoker.sim import stats
 from stoker.sim.agents import AgentLoad
@@ -62,6 +63,18 @@ def test_stoker_keeps_the_box_clear_for_people_where_a_limit_cannot():
 
     assert stoker.e2e_p50_s < 1.3 * alone.e2e_p50_s
     assert capped.e2e_p50_s > 2.0 * alone.e2e_p50_s
+
+
+@pytest.mark.slow
+def test_a_promised_first_token_is_kept_on_a_fast_gpu_that_is_never_without_people():
+    fast = scenario("h100-people")
+    alone = run(fast, "p0-alone").people
+    promise = replace(fast, policy=Policy(p0_ttft_slack_s=0.01))
+    default, promised = (run(one, "stoker") for one in (fast, promise))
+
+    assert promised.people.ttft_p95_s <= alone.ttft_p95_s + 0.01 < default.people.ttft_p95_s
+    assert promised.people.ttft_p99_s <= alone.ttft_p99_s + 0.02 < default.people.ttft_p99_s
+    assert 0.0 < promised.work.output_per_s < default.work.output_per_s
 
 
 @pytest.mark.slow

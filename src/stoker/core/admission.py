@@ -312,13 +312,16 @@ class Admission:
         unread = self._ledger.unread_p2_tokens
         if unread == 0:
             return None  # one prompt may always be read, however long
-        policy = self._policy
+        policy, beside = self._policy, self._beside_p0
         held = self._hold.is_held(at)
+        knob = "prefill_debt_steps_p0" if held else "prefill_debt_steps"
         steps = policy.prefill_debt_steps_p0 if held else policy.prefill_debt_steps
         limit = steps * self._box.capacity.prefill_tokens_per_step
-        limit = min(limit, self._beside_p0.debt_tokens_max()) if held else limit
+        if held:
+            limit = min(limit, beside.debt_tokens_max())
+        elif beside.is_first_token_promised and beside.debt_tokens_max() < limit:
+            knob, limit = "p0_ttft_slack_s", beside.debt_tokens_max()
         if unread + load.unread_tokens > limit:
-            knob = "prefill_debt_steps_p0" if held else "prefill_debt_steps"
             return Explanation(Reason.PREFILL_DEBT, knob, unread + load.unread_tokens, limit)
         return None
 

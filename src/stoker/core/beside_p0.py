@@ -1,8 +1,8 @@
 """How much background work may stay, or join, beside P0: as much as P0 does not feel.
 
 Owns C0, which follows from the learned service curve and from what P0 was promised: for P0 traffic
-a time between tokens, under a lease the pace of being alone. Nothing here decides on anybody; all
-that it remembers is how long the questions are that P0 asks.
+a time between tokens and, where that is set, a first token; under a lease the pace of being alone.
+Nothing here decides on anybody; all that it remembers is how long the questions are that P0 asks.
 """
 
 from __future__ import annotations
@@ -77,10 +77,18 @@ class BesideP0:
         # Those who are not background decode in the same step; one more P0 may come any moment.
         others = self.hold.requests + spare + self._ledger.count(P1)
         most = (service.batch_max(policy.p0_itl_target_s) or 0) - others
+        most = min(most, self._unfelt_by_question(others - 1))
         if self.hold.has_lease:
             most = min(most, max(self._at_pace(others), self._in_pause()))
         slots = self._box.capacity.requests
         return max(0, min(most, slots - policy.reserve(slots)[0]))
+
+    def _unfelt_by_question(self, others: int) -> int:
+        """Those whose steps the next question may find under way, beside `others` that decode."""
+        slack_s = self._policy.p0_ttft_slack_s
+        if slack_s is None:
+            return self._box.capacity.requests
+        return (self._service.batch_max(slack_s / _STEPS_FELT) or 0) - others
 
     def _at_pace(self, others: int) -> int:
         """Those beside whom P0 decodes about as fast as alone."""
@@ -116,6 +124,11 @@ class BesideP0:
         limit_s = self._policy.p0_itl_target_s
         return max(limit_s, self._question_s) if self._is_paused else limit_s
 
+    @property
+    def is_first_token_promised(self) -> bool:
+        """Then the first question of a burst, too, must not wait behind many background prompts."""
+        return self.is_learned and self._policy.p0_ttft_slack_s is not None
+
     def joining(self, load: Load) -> Explanation | None:
         """Why a background request may not join now: P0 would feel its prompt being read."""
         if not self.is_learned:
@@ -150,7 +163,7 @@ class BesideP0:
         return None if read_s is None or step_s is None else read_s + step_s
 
     def debt_tokens_max(self) -> float:
-        """Background prompt tokens that may lie unread in the engine while P0 holds the box."""
+        """Background prompt tokens that may lie unread in the engine if P0 is not to feel it."""
         tokens = self._service.prefill_tokens_max(self._reading_max_s)
         return math.inf if tokens is None else tokens
 

@@ -35,6 +35,9 @@ class Policy:
     service curve and the two keys below when not set."""
     p0_itl_target_s: float = 0.05
     """Time between two tokens of P0 within which background work may stay beside it."""
+    p0_ttft_slack_s: float | None = None
+    """How much later than without background work P0's first token may come; not set, that follows
+    from `p0_itl_target_s` alone. Small, it costs much background work on a fast GPU."""
     p0_lease_slowdown: float = 1.15
     """Under a lease, also: how much longer a step may take than without background work; and, while
     nobody is served under it, how much longer the next question may wait for its first token."""
