@@ -18,7 +18,11 @@ from tools.dashboard.load import MixedLoad
 
 pytestmark = [pytest.mark.browser, pytest.mark.embedded, pytest.mark.asyncio]
 
-LONG = {"prompt": "Once upon a time there was a lighthouse, and", "max_tokens": 600}
+LONG = {
+    "prompt": "Once upon a time there was a lighthouse, and",
+    "max_tokens": 1_500,
+    "ignore_eos": True,  # or every third story is over before the test has done anything
+}
 
 
 @asynccontextmanager
