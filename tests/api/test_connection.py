@@ -1,4 +1,4 @@
-"""What our own connection adds to uvicorn's: a hang-up told at once, head and body in one write."""
+"""What our own connection adds to uvicorn's: a hang-up told at once, one write per turn."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from stoker.api.connection import _HeadWithBody
+from stoker.api.connection import _InOneWrite
 
 pytestmark = pytest.mark.slow
 
@@ -25,9 +25,9 @@ class Written:
         self.is_closed = True
 
 
-def kept_back() -> tuple[_HeadWithBody, Written]:
+def kept_back(clients: int = 1) -> tuple[_InOneWrite, Written]:
     written = Written()
-    return _HeadWithBody(written, asyncio.get_running_loop()), written
+    return _InOneWrite(written, asyncio.get_running_loop(), range(clients)), written
 
 
 async def test_head_and_body_are_one_write():
@@ -40,8 +40,23 @@ async def test_head_and_body_are_one_write():
     assert written.writes == [b"HTTP/1.1 200 OK\r\n\r\nbody", b"more"]
 
 
-async def test_a_head_without_a_body_goes_out_in_the_next_turn():
-    transport, written = kept_back()
+async def test_with_other_clients_a_turn_of_the_loop_is_one_write():
+    transport, written = kept_back(clients=2)
+
+    transport.write(b"HTTP/1.1 200 OK\r\n\r\n")
+    transport.write(b"body")
+    transport.write(b"more")
+    assert written.writes == []
+    await asyncio.sleep(0)
+    transport.write(b"later")
+    await asyncio.sleep(0)
+
+    assert written.writes == [b"HTTP/1.1 200 OK\r\n\r\nbodymore", b"later"]
+
+
+@pytest.mark.parametrize("clients", [1, 2])
+async def test_a_head_without_a_body_goes_out_in_the_next_turn(clients):
+    transport, written = kept_back(clients)
 
     transport.write(b"HTTP/1.1 200 OK\r\n\r\n")
     await asyncio.sleep(0)
@@ -50,8 +65,9 @@ async def test_a_head_without_a_body_goes_out_in_the_next_turn():
     assert written.writes == [b"HTTP/1.1 200 OK\r\n\r\n"]
 
 
-async def test_nothing_is_lost_on_closing():
-    transport, written = kept_back()
+@pytest.mark.parametrize("clients", [1, 2])
+async def test_nothing_is_lost_on_closing(clients):
+    transport, written = kept_back(clients)
 
     transport.write(b"HTTP/1.1 204 No Content\r\n\r\n")
     transport.close()

@@ -159,3 +159,10 @@ async def test_small_writes_are_not_kept_back():
         sock = connection._transport.get_extra_info("socket")
         assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
         answer.close()
+
+
+async def test_a_request_beside_another_is_written_too():
+    async with talking_to(HEAD % 1 + b"a", HEAD % 1 + b"b") as (_, connections):
+        first = await connections.post("/", b"", b"{}")  # not read yet: under way
+        assert await ask(connections) == b"b"
+        assert await first.read() == b"a"

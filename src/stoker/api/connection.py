@@ -1,12 +1,12 @@
 """One client's connection, as uvicorn speaks HTTP on it, with two things that ASGI cannot say: a
-callback when the client hangs up, and a response's head and body in one write. And with a limit to
-the head of a request, which comes before anybody has asked who sends it.
+callback when the client hangs up, and one write for what a turn of the loop brings. And with a
+limit to the head of a request, which comes before anybody has asked who sends it.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sized
 from typing import Any
 
 from uvicorn.config import Config
@@ -44,7 +44,7 @@ class Connection(HttpToolsProtocol):
             when_lost()
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(_HeadWithBody(transport, self.loop))  # type: ignore[arg-type]
+        super().connection_made(_InOneWrite(transport, self.loop, self.tasks))  # type: ignore[arg-type]
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
@@ -76,35 +76,48 @@ class Connection(HttpToolsProtocol):
             self._when_lost()
 
 
-class _HeadWithBody:
-    """A transport that keeps a response's head until its first piece of body, or for a turn of the
-    loop: written apart, it is a call of the kernel, and wakes the client twice.
+class _InOneWrite:
+    """A transport that writes what a turn of the loop brings at the turn's end.
+
+    Each write is a call of the kernel and wakes whoever reads, on a small box on the very core that
+    writes: with many clients served, the next one's event is better handled first. A lone client
+    gains nothing by waiting, so its pieces of a body go out at once, with the head that was kept
+    for the first of them.
     """
 
-    __slots__ = ("_head", "_loop", "_transport")
+    __slots__ = ("_kept", "_loop", "_tasks", "_transport")
 
-    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self,
+        transport: asyncio.Transport,
+        loop: asyncio.AbstractEventLoop,
+        tasks: Sized,
+    ) -> None:
         self._transport = transport
         self._loop = loop
-        self._head = b""
+        self._tasks = tasks  # of all clients
+        self._kept: list[bytes] = []
 
     def write(self, data: bytes) -> None:
-        if self._head:
-            data, self._head = self._head + data, b""
-        elif data.startswith(b"HTTP/1."):
-            self._head = data
+        kept = self._kept
+        if not kept:
+            if len(self._tasks) < 2 and not data.startswith(b"HTTP/1."):
+                self._transport.write(data)
+                return
             self._loop.call_soon(self._flush)
-            return
-        self._transport.write(data)
+        kept.append(data)
+        if len(kept) > 1 and len(self._tasks) < 2:
+            self._flush()
 
     def close(self) -> None:
         self._flush()
         self._transport.close()
 
     def _flush(self) -> None:
-        if self._head:
-            head, self._head = self._head, b""
-            self._transport.write(head)
+        if self._kept:
+            data = b"".join(self._kept)
+            self._kept.clear()
+            self._transport.write(data)
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - it is the transport's own
         return getattr(self._transport, name)

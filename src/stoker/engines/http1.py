@@ -81,6 +81,10 @@ class Connections:
         if connection in self._idle:
             self._idle.remove(connection)
 
+    def has_others_under_way(self) -> bool:
+        """Whether more than one request is being answered, or written."""
+        return len(self._all) - len(self._idle) > 1
+
     def _take(self) -> _Connection | None:
         if not self._idle:
             return None
@@ -160,7 +164,12 @@ class _Connection(asyncio.Protocol):
         self._status, self._headers, self._error = 0, {}, None
         if self._is_lost:
             raise Broken(_CLOSED)
-        self._transport.write(request)
+        if self._pool.has_others_under_way():
+            # At the end of the turn: a write wakes the engine, on a small box on this very core,
+            # and whoever else is ready in this turn would wait for it.
+            self._loop.call_soon(self._transport.write, request)
+        else:
+            self._transport.write(request)
         try:
             while self._status < 200:
                 await self._more(None)
