@@ -10,7 +10,8 @@ for minor in 5 12 17 24 28 34; do platform+=(--platform "manylinux_2_${minor}_x8
 
 rm -rf "$kit/stoker"
 mkdir -p "$kit/stoker"
-sed -n '/^dependencies/,/^]/p' pyproject.toml | grep -oE '"[a-z-]+>=[0-9.]+' | tr -d '"' >"$kit/stoker/needs.txt"
+python3 -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["dependencies"], sep="\n")' \
+    >"$kit/stoker/needs.txt"
 python3 -m pip download -q --only-binary=:all: "${platform[@]}" -d "$kit/stoker" -r "$kit/stoker/needs.txt"
 rm -f "$kit"/stoker/pygments-*.whl  # only `stoker demo` colours
 python3 - "$kit" <<'PY'
