@@ -6,7 +6,8 @@
 
 Runs Stoker's real core and the arms it is compared with on the simulated engine, and writes
 `benchmarks/evaluation/`: a table and pictures per scenario, and `README.md`, which holds every
-figure against its target. All arms of one seed meet the same arrivals and jobs.
+figure against its target (with `--only` it is printed, not written). All arms of one seed meet the
+same arrivals and jobs.
 """
 
 from __future__ import annotations
@@ -72,8 +73,11 @@ def main() -> int:
     )
     compared = {name: found[name] for name in names if name not in UNSUNG}
     summary = targets_page(compared, found, machine)
-    (options.out / "README.md").write_text(summary, encoding="utf-8")
-    print(overview(compared))
+    if options.only:
+        print(summary)
+    else:
+        (options.out / "README.md").write_text(summary, encoding="utf-8")
+        print(overview(compared))
     broken = [
         one for name in names for runs in found[name].values() for one in runs if one.violations
     ]

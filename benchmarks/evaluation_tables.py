@@ -205,7 +205,8 @@ def targets_page(
         "In `drift` and `flip` the jobs change for good. There a figure is the geometric mean of",
         "both phases, without the ten minutes after the change, and *CV* is taken within phases:",
         "an arm that holds 256 jobs in the engine has drawn ten minutes of the old ones, and lives",
-        "on them for so long.",
+        "on them for so long. In `co-tenant` the memory changes for a while: *CV* is taken within",
+        "the times when it does not, each without its first two minutes, for every arm.",
         "",
         "## Background output against the best fixed limit",
         "",
@@ -259,8 +260,10 @@ def _throughput(name: str, results: Results) -> Iterator[Target]:
     share = of_oracle(results, "stoker")
     yield Target("P2 output / best fixed", name, share, 0.97, "≥", _two, f"best fixed: {best[6:]}")
     for rule in ("aimd", "gradient2") if name in AGENTS else ():
-        ratio = _ratio(mean(ours, output), mean(results[rule], output))
-        yield Target(f"output / {rule}", name, ratio, 1.5, "≥", _two)
+        beside = mean(results[rule], output)
+        ratio = _ratio(mean(ours, output), beside)
+        note = f"best fixed: {_two(_ratio(mean(results[best], output), beside))}"
+        yield Target(f"output / {rule}", name, ratio, 1.5, "≥", _two, note)
     cv = mean(results[best], lambda one: one.work.cv60)
     ours_cv = mean(ours, lambda one: one.work.cv60)
     note = f"best fixed: {_number(cv, 3)}"

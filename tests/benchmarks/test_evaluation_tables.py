@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.evaluation_tables import of_oracle, oracle
+from benchmarks.evaluation_tables import of_oracle, oracle, targets
 from stoker.sim.report import Report, Series, Work
 
 
@@ -59,3 +59,18 @@ def test_everywhere_else_all_output_counts():
     }
 
     assert of_oracle(results, "priority") == pytest.approx(1.5)
+
+
+def test_beside_a_ratio_to_a_rule_stands_what_it_can_be_at_most():
+    results = {
+        "stoker": [report("agents", "stoker", 110.0, 110.0)],
+        "aimd": [report("agents", "aimd", 100.0, 100.0)],
+        "gradient2": [report("agents", "gradient2", 50.0, 50.0)],
+        "fixed:8": [report("agents", "fixed:8", 120.0, 120.0)],
+    }
+
+    told = {one.measure: one for one in targets({"agents": results}, {})}
+
+    assert told["output / aimd"].value == pytest.approx(1.1)
+    assert told["output / aimd"].note == "best fixed: 1.20"
+    assert told["output / gradient2"].note == "best fixed: 2.40"

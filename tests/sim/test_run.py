@@ -188,3 +188,14 @@ def test_the_variation_within_phases_does_not_count_the_change_between_them():
     assert stats.variation_within([[240.0, 240.0], [60.0, 60.0, 60.0]]) == 0.0
     assert stats.variation_within([[1.0, 3.0]]) == stats.variation([1.0, 3.0])
     assert stats.variation_within([[], [0.0, 0.0]]) is None
+
+
+def test_output_has_to_be_even_only_while_the_box_stays_what_it_is():
+    changing = scenario("co-tenant")
+    assert changing.host is not None
+    moments = [at for at, _ in changing.host.cotenant]
+
+    assert len(changing.steady) == 3
+    for start, end in changing.steady:
+        assert not any(start <= at < end for at in moments)
+    assert SMALL.steady == SMALL.phases

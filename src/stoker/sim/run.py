@@ -199,7 +199,7 @@ def _work(run: Run, start: _Mark, end: _Mark) -> Work:
     sent = after.sent_prompt_tokens - before.sent_prompt_tokens
     minutes = [
         stats.windows(series.at_s, series.output_tokens, *phase, 60.0)
-        for phase in run.scenario.phases
+        for phase in run.scenario.steady
     ]
     return Work(
         output_per_s=(after.output_tokens - before.output_tokens) / seconds,

@@ -46,6 +46,8 @@ class Scenario:
     """When the demand changes, for the time until the arm has found its new place."""
     settle_s: float = 600.0
     """From how long after the change on the second phase is measured."""
+    steady_s: tuple[tuple[float, float], ...] = ()
+    """Where the box itself changes: from when to when it does not, each without its beginning."""
     sweep: tuple[int, int] = (4, 128)
     """Between which fixed limits the oracle is sought."""
 
@@ -56,6 +58,11 @@ class Scenario:
             return ((self.warm_up_s, self.box_s),)
         changed = self.changes_at_s + self.settle_s
         return ((self.warm_up_s, self.changes_at_s), (changed, self.box_s))
+
+    @property
+    def steady(self) -> tuple[tuple[float, float], ...]:
+        """The times over which neither demand nor box changes: where output has to be even."""
+        return self.steady_s or self.phases
 
 
 def scenario(name: str, traces: Traces | None = None) -> Scenario:
@@ -285,6 +292,7 @@ def _co_tenant(traces: Traces) -> Scenario:
         box_s=2400.0,
         changes_at_s=1260.0,
         settle_s=120.0,
+        steady_s=((360.0, 600.0), (720.0 + 120.0, 1200.0), (1260.0 + 120.0, 2400.0)),
         sweep=(16, 256),
     )
 
