@@ -219,6 +219,24 @@ def test_work_that_runs_the_host_short_twice_comes_back_by_half_and_then_slowly(
     assert guard.requests_allowed is None
 
 
+def test_a_relapse_while_work_comes_back_slowly_costs_a_fifth_unless_some_had_to_be_shed():
+    guard = HostGuard(POLICY)
+    plenty = sample(40.0)
+
+    def is_short(at: float, *gib: float) -> int | None:
+        """Short by these samples, with 40 in the engine; then how many may be there."""
+        for second, left in enumerate(gib):
+            guard.note(at + second, sample(left), in_flight=40)
+        for second in range(len(gib), len(gib) + 5):
+            guard.note(at + second, plenty, in_flight=40)
+        return guard.requests_allowed
+
+    is_short(0.0, 7.0)
+    assert is_short(20.0, 7.0) == 20, "nobody knows by how much it was too many"
+    assert is_short(40.0, 7.9) == 32
+    assert is_short(60.0, 7.9, 5.0, 1.0) == 20
+
+
 def test_a_relapse_that_the_work_cannot_have_caused_costs_it_nothing_more():
     guard = HostGuard(POLICY)
     for begin in (0.0, 20.0):

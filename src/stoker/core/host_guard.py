@@ -31,6 +31,8 @@ _STALL_PATIENCE_S = 60.0
 _RELAPSE_S = 60.0
 """Short again this soon after the work came back: it may be the work that takes the RAM."""
 _SHARE_AFTER_RELAPSE = 0.5
+_SHARE_AFTER_BRUSH = 0.8
+"""Where it came back a twentieth at a time and nothing had to be shed, it was too many by few."""
 _REGAIN_EVERY_S = 10.0
 _REGAIN_SHARE = 0.05
 _FORGIVEN_AFTER_S = 600.0
@@ -89,6 +91,7 @@ class HostGuard:
         self._is_grave = False
         self._ceiling: float | None = None
         self._ceiling_at = float("-inf")
+        self._relapsed_with: int | None = None
         self._why: Explanation | None = None
         self.level = Level.OK
         self.requests_allowed: int | None = None
@@ -107,7 +110,7 @@ class HostGuard:
         if pressure is not None:
             self._why, self._pressed_at = pressure, at
         level = self._judge(at)
-        self._learn(at, in_flight, is_relapse=self.level is Level.OK and level is not Level.OK)
+        self._learn(at, level, in_flight)
         self._move(at, level)
 
     def refusal(self, in_flight: int) -> Explanation | None:
@@ -206,25 +209,30 @@ class HostGuard:
         soon = self._trend.forecast_bytes(_SHED_FORECAST_S)
         return self._is_below(self._floors.shed) or (soon is not None and soon < self._floors.hard)
 
-    def _learn(self, at: float, in_flight: int, *, is_relapse: bool) -> None:
-        """Keep a ceiling where the work itself eats the RAM: halved by a relapse, regained slowly.
+    def _learn(self, at: float, level: Level, in_flight: int) -> None:
+        """Keep a ceiling where the work itself eats the RAM: lowered by a relapse, regained slowly.
 
         An engine that grows with its work and gives back what it took would else go round for
         ever: it is opened, runs short, is emptied, and has plenty again.
         """
         ceiling = self._ceiling
-        if is_relapse:
+        if self.level is Level.OK and level is not Level.OK:
             if at - self.eased_at < _RELAPSE_S or ceiling is not None:
                 # Still far below the last ceiling, it was not the work.
                 if ceiling is None or in_flight >= _SHARE_AFTER_RELAPSE * ceiling:
-                    ceiling = max(1.0, _SHARE_AFTER_RELAPSE * in_flight)
+                    share = _SHARE_AFTER_RELAPSE if ceiling is None else _SHARE_AFTER_BRUSH
+                    ceiling = max(1.0, share * in_flight)
+                    self._relapsed_with = in_flight
                 self._ceiling, self._ceiling_at = ceiling, at
         elif ceiling is not None and self.level is Level.OK:
+            self._relapsed_with = None
             if at - self.eased_at >= _FORGIVEN_AFTER_S:
                 self._ceiling = None
             elif at - self._ceiling_at >= _REGAIN_EVERY_S:
                 self._ceiling = ceiling + max(1.0, _REGAIN_SHARE * ceiling)
                 self._ceiling_at = at
+        if level is Level.SHED and self._ceiling is not None and self._relapsed_with is not None:
+            self._ceiling = max(1.0, _SHARE_AFTER_RELAPSE * self._relapsed_with)
 
     def _move(self, at: float, level: Level) -> None:
         before, self.level = self.level, level
