@@ -15,7 +15,7 @@ Results = Mapping[str, list[Report]]
 AGENTS = ("agents", "agents-slow", "agents-gb10", "agents-background")
 DRIFTING = ("drift", "flip")
 LEASED = ("azure-leases", "mission-people")
-BURSTY = ("azure-bursts", *LEASED)
+BURSTY = ("azure-bursts", "h100-bursts", *LEASED)
 UNTHROTTLED = 48
 """The cap that the target for P2 beside P0 was first stated against."""
 

@@ -169,6 +169,15 @@ def _h100_priority(traces: Traces) -> Scenario:
     )
 
 
+def _h100_bursts(traces: Traces) -> Scenario:
+    return replace(
+        _h100_priority(traces),
+        name="h100-bursts",
+        description="as measured on a real H100: people at 1.5/s, 20 s of each minute; same jobs",
+        interactive=replace(H100_P0, rate_per_s=1.5, on_s=20.0, off_s=40.0),
+    )
+
+
 def _arxiv(traces: Traces) -> Scenario:
     return Scenario(
         "arxiv",
@@ -350,6 +359,7 @@ BUILDERS: dict[str, Callable[[Traces], Scenario]] = {
     "azure-bursts": _azure_bursts,
     "azure-leases": _azure_leases,
     "h100-people": _h100_priority,
+    "h100-bursts": _h100_bursts,
     "arxiv": _arxiv,
     "agents": _agents,
     "agents-slow": _agents_slow,
