@@ -24,6 +24,9 @@ class Written:
     def close(self) -> None:
         self.is_closed = True
 
+    def is_closing(self) -> bool:
+        return self.is_closed
+
 
 def kept_back(clients: int = 1) -> tuple[_InOneWrite, Written]:
     written = Written()
@@ -74,6 +77,16 @@ async def test_nothing_is_lost_on_closing(clients):
 
     assert written.writes == [b"HTTP/1.1 204 No Content\r\n\r\n"]
     assert written.is_closed
+
+
+async def test_what_is_kept_for_a_client_that_is_gone_is_dropped():
+    transport, written = kept_back(clients=2)
+
+    transport.write(b"body")
+    written.close()
+    await asyncio.sleep(0)
+
+    assert written.writes == []
 
 
 async def test_a_whole_answer_arrives_in_one_piece(kit, chat):

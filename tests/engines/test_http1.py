@@ -5,6 +5,7 @@ import socket
 from contextlib import asynccontextmanager
 
 import pytest
+import uvloop
 
 from stoker.engines.http1 import Broken, Connections, Stalled
 
@@ -166,3 +167,21 @@ async def test_a_request_beside_another_is_written_too():
         first = await connections.post("/", b"", b"{}")  # not read yet: under way
         assert await ask(connections) == b"b"
         assert await first.read() == b"a"
+
+
+def test_a_connection_that_goes_before_its_request_is_written_makes_no_error():
+    wrong = []
+
+    async def scene():
+        asyncio.get_running_loop().set_exception_handler(lambda _, told: wrong.append(told))
+        async with talking_to(*[HEAD % 1 + b"a"] * 3) as (server, connections):
+            held = await connections.post("/", b"", b"{}")  # under way
+            assert await ask(connections) == b"a"
+            [idle] = connections._idle
+            idle._transport.abort()  # and its request is asked before we are told
+            assert await ask(connections) == b"a"
+            held.close()
+            return server.connections
+
+    assert uvloop.run(scene()) == 3
+    assert wrong == []

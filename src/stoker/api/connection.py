@@ -117,7 +117,8 @@ class _InOneWrite:
         if self._kept:
             data = b"".join(self._kept)
             self._kept.clear()
-            self._transport.write(data)
+            if not self._transport.is_closing():  # uvloop raises, once the client is gone
+                self._transport.write(data)
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - it is the transport's own
         return getattr(self._transport, name)

@@ -167,7 +167,7 @@ class _Connection(asyncio.Protocol):
         if self._pool.has_others_under_way():
             # At the end of the turn: a write wakes the engine, on a small box on this very core,
             # and whoever else is ready in this turn would wait for it.
-            self._loop.call_soon(self._transport.write, request)
+            self._loop.call_soon(self._write, request)
         else:
             self._transport.write(request)
         try:
@@ -177,6 +177,10 @@ class _Connection(asyncio.Protocol):
             self.abort()
             raise
         return Answer(self, self._status, self._headers)
+
+    def _write(self, request: bytes) -> None:
+        if not self._is_lost:  # `ask` is told; uvloop would raise
+            self._transport.write(request)
 
     async def read(self, limit_s: float | None) -> bytes:
         while not self._pieces:
