@@ -91,7 +91,7 @@ class HostGuard:
         self._is_grave = False
         self._ceiling: float | None = None
         self._ceiling_at = float("-inf")
-        self._relapsed_with: int | None = None
+        self._relapsed_with: int | None = None  # in this shortage, if it counts as a relapse
         self._why: Explanation | None = None
         self.level = Level.OK
         self.requests_allowed: int | None = None
@@ -215,24 +215,33 @@ class HostGuard:
         An engine that grows with its work and gives back what it took would else go round for
         ever: it is opened, runs short, is emptied, and has plenty again.
         """
-        ceiling = self._ceiling
-        if self.level is Level.OK and level is not Level.OK:
-            if at - self.eased_at < _RELAPSE_S or ceiling is not None:
-                # Still far below the last ceiling, it was not the work.
-                if ceiling is None or in_flight >= _SHARE_AFTER_RELAPSE * ceiling:
-                    share = _SHARE_AFTER_RELAPSE if ceiling is None else _SHARE_AFTER_BRUSH
-                    ceiling = max(1.0, share * in_flight)
-                    self._relapsed_with = in_flight
-                self._ceiling, self._ceiling_at = ceiling, at
-        elif ceiling is not None and self.level is Level.OK:
-            self._relapsed_with = None
-            if at - self.eased_at >= _FORGIVEN_AFTER_S:
-                self._ceiling = None
-            elif at - self._ceiling_at >= _REGAIN_EVERY_S:
-                self._ceiling = ceiling + max(1.0, _REGAIN_SHARE * ceiling)
-                self._ceiling_at = at
-        if level is Level.SHED and self._ceiling is not None and self._relapsed_with is not None:
+        if level is Level.OK:
+            if self.level is Level.OK:
+                self._regain(at)
+            return
+        if self.level is Level.OK:
+            self._relapse(at, in_flight)
+        if level is Level.SHED and self._relapsed_with is not None:
             self._ceiling = max(1.0, _SHARE_AFTER_RELAPSE * self._relapsed_with)
+
+    def _relapse(self, at: float, in_flight: int) -> None:
+        ceiling, self._relapsed_with = self._ceiling, None
+        if ceiling is None and at - self.eased_at >= _RELAPSE_S:
+            return  # nobody knows whose doing it is
+        self._ceiling_at = at
+        if ceiling is not None and in_flight < _SHARE_AFTER_RELAPSE * ceiling:
+            return  # still far below the last ceiling, it was not the work
+        share = _SHARE_AFTER_RELAPSE if ceiling is None else _SHARE_AFTER_BRUSH
+        self._ceiling, self._relapsed_with = max(1.0, share * in_flight), in_flight
+
+    def _regain(self, at: float) -> None:
+        if self._ceiling is None:
+            return
+        if at - self.eased_at >= _FORGIVEN_AFTER_S:
+            self._ceiling = None
+        elif at - self._ceiling_at >= _REGAIN_EVERY_S:
+            self._ceiling += max(1.0, _REGAIN_SHARE * self._ceiling)
+            self._ceiling_at = at
 
     def _move(self, at: float, level: Level) -> None:
         before, self.level = self.level, level
